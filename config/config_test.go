@@ -1,0 +1,206 @@
+package config
+
+import (
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefaultIsValid(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	clientSecret := func(c *Config) {
+		c.Credential, c.Tenant, c.ClientSecret.ClientID = CredentialClientSecret, "contoso.com", someGUID
+	}
+	tests := []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"mode", func(c *Config) { c.Mode = "nat" }, `mode is "nat", must be auto, iptables or loopback`},
+		{"zero mode", func(c *Config) { c.Mode = "" }, `mode is "", must be auto, iptables or loopback`},
+		{"level", func(c *Config) { c.Log.Level = slog.Level(1) }, `log.level is "info+1", must be debug, info, warn or error`},
+		{"timeout", func(c *Config) { c.AzureCLI.Timeout = 10 * time.Minute },
+			`azure-cli.timeout is "10m", must be a duration from 1s to 5m with its unit, such as 90s`},
+		{"two findings", func(c *Config) { c.Limits.Connections = 0; c.User = "-a" },
+			`user is "-a", must be empty, a login name or a uid` + "\n" + `limits.connections is "0", must be a whole number from 1 to 65535`},
+		{"tenant and subscription", func(c *Config) { c.Tenant = "contoso.com"; c.AzureCLI.Subscription = "dev" },
+			`tenant is "contoso.com" and azure-cli.subscription is "dev", must be one of them: az takes no more`},
+		{"subscription of a credential not in use", func(c *Config) {
+			c.Credential, c.Tenant, c.AzureCLI.Subscription = CredentialEmulated, "contoso.com", "dev"
+		}, ""},
+		{"secret in a file", func(c *Config) { clientSecret(c); c.ClientSecret.SecretFile = "/s" }, ""},
+		{"secret in a variable", func(c *Config) { clientSecret(c); c.ClientSecret.SecretEnv = "S" }, ""},
+		{"no secret", clientSecret,
+			"exactly one of client-secret.secret-file and client-secret.secret-env must be set when credential is client-secret, neither is"},
+		{"two secrets", func(c *Config) { clientSecret(c); c.ClientSecret.SecretFile = "/s"; c.ClientSecret.SecretEnv = "S" },
+			"exactly one of client-secret.secret-file and client-secret.secret-env must be set when credential is client-secret, both are"},
+		{"nothing but a secret", func(c *Config) { c.Credential = CredentialClientSecret; c.ClientSecret.SecretEnv = "S" },
+			"tenant is empty, must be a tenant's GUID or one of its domains when credential is client-secret\n" +
+				"client-secret.client-id is empty, must be a GUID when credential is client-secret"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Default()
+			tt.change(&c)
+			if diff := cmp.Diff(tt.want, message(c.Validate())); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestValues(t *testing.T) {
+	tests := []struct {
+		key           string
+		allow, refuse []string
+	}{
+		{"tenant", []string{"", someGUID, "contoso.com", "a-b.onmicrosoft.com"},
+			[]string{"common", "contoso", "contoso.com.", ".com", "-a.com", "a b.com", someGUID + "0", "{" + someGUID + "}", "a.com;id"}},
+		{"user", []string{"", "alice", "1000", "_apt", "a.b-c", `CORP\alice`, "alice@corp.example", "host$"},
+			[]string{"-alice", "a b", "a:b", "../a", "a\n", "$HOME"}},
+		{"authority-host", []string{"", "https://login.microsoftonline.us", "https://login.microsoftonline.us/", "https://127.0.0.1:8443", "https://[::1]:8443"},
+			[]string{"login.example", "http://login.example", "https://", "https:///", "https://a//", "https://a/b", "https://a?b", "https://a#b", "https://a b", "https://u@a", "//a"}},
+		{"azure-cli.subscription", []string{"", someGUID, "Pay as you go", "a_b.c"}, []string{`a"b`, "a;b", "a$(b)", "ä", "--x", " a"}},
+		{"client-secret.secret-env", []string{"", "APP_SECRET", "_X1"}, []string{"1X", "app_secret", "A-B", "A=B", "s~x"}},
+		{"emulated.resource-id", []string{"", someResource, "/Subscriptions/x"}, []string{"/subscriptions/", "subscriptions/x", "/x"}},
+		{"ca-file", []string{"", "/etc/ca.pem"}, []string{"ca.pem", "~/ca.pem", "$HOME/ca.pem", "/a\x00b"}},
+		{"shadow-metadata", []string{"true", "false", "1", "0"}, []string{"", "yes", "on", "2"}},
+		{"emulated.lifetime", []string{"1m", "24h", "1h30m"}, []string{"", "0", "60", "59s", "25h", "-1h", "NaN"}},
+		{"limits.connections", []string{"1", "65535"}, []string{"", "0", "65536", "-1", "1e3", "0x10", "99999999999999999999"}},
+	}
+	for _, tt := range tests {
+		k, ok := lookup(tt.key)
+		if !ok {
+			t.Fatalf("no key %q", tt.key)
+		}
+		for _, text := range tt.allow {
+			c := Default()
+			if err := k.set(&c, text); err != nil {
+				t.Errorf("allowed: %v", err)
+			}
+		}
+		for _, text := range tt.refuse {
+			c := Default()
+			if err := k.set(&c, text); err == nil {
+				t.Errorf("%s took %q", k.Name, text)
+			}
+			if diff := cmp.Diff(Default(), c); diff != "" {
+				t.Errorf("%s: a refused value changed the configuration:\n%s", k.Name, diff)
+			}
+		}
+	}
+}
+
+// Every field of Config has exactly one key, and every key's names are its own.
+func TestRegistryIsComplete(t *testing.T) {
+	envs, flags := map[string]string{}, map[string]string{}
+	for _, k := range keys {
+		if other, taken := envs[k.Env()]; taken {
+			t.Errorf("%s and %s share %s", k.Name, other, k.Env())
+		}
+		envs[k.Env()] = k.Name
+		if other, taken := flags[k.Flag]; taken && k.Flag != "" {
+			t.Errorf("%s and %s share --%s", k.Name, other, k.Flag)
+		}
+		flags[k.Flag] = k.Name
+		if k.Class == Privileged && k.Flag == "" {
+			t.Errorf("%s is privileged and has no flag", k.Name)
+		}
+	}
+
+	changed := map[string]int{}
+	for _, k := range keys {
+		c := Default()
+		if err := k.set(&c, k.Example); err != nil {
+			t.Errorf("example: %v", err)
+		}
+		if got := k.Text(c); got != k.Example {
+			t.Errorf("%s: example %q reads back as %q", k.Name, k.Example, got)
+		}
+		if k.Example == k.Default() {
+			t.Errorf("%s: the example is the default", k.Name)
+		}
+		if s := k.Summary(); s == "" || strings.Contains(s, "`") {
+			t.Errorf("%s: summary is %q", k.Name, s)
+		}
+		fields := differing("", reflect.ValueOf(Default()), reflect.ValueOf(c))
+		if len(fields) != 1 {
+			t.Errorf("%s sets %v, want one field", k.Name, fields)
+		}
+		for _, f := range fields {
+			changed[f]++
+		}
+	}
+	all := leaves("", reflect.TypeFor[Config]())
+	for _, f := range all {
+		if changed[f] != 1 {
+			t.Errorf("field %s has %d keys, want 1", f, changed[f])
+		}
+	}
+}
+
+// differing lists the leaf fields in which two structs differ.
+func differing(prefix string, a, b reflect.Value) []string {
+	if a.Kind() == reflect.Struct {
+		var names []string
+		for i := range a.NumField() {
+			names = append(names, differing(prefix+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))...)
+		}
+		return names
+	}
+	if a.Equal(b) {
+		return nil
+	}
+	return []string{prefix}
+}
+
+// leaves lists the leaf fields of a struct.
+func leaves(prefix string, t reflect.Type) []string {
+	if t.Kind() != reflect.Struct {
+		return []string{prefix}
+	}
+	var names []string
+	for i := range t.NumField() {
+		names = append(names, leaves(prefix+"."+t.Field(i).Name, t.Field(i).Type)...)
+	}
+	return names
+}
+
+func TestKeysIsACopy(t *testing.T) {
+	got := Keys()
+	got[0].Name = "changed"
+	if _, ok := lookup("mode"); !ok {
+		t.Error("changing the result of Keys changed the registry")
+	}
+}
+
+func TestUserFile(t *testing.T) {
+	tests := []struct {
+		name    string
+		environ []string
+		want    string
+	}{
+		{"home", []string{"HOME=/home/alice"}, "/home/alice/.config/azimds/config.yaml"},
+		{"xdg", []string{"HOME=/home/alice", "XDG_CONFIG_HOME=/cfg"}, "/cfg/azimds/config.yaml"},
+		{"relative xdg", []string{"XDG_CONFIG_HOME=cfg", "HOME=/home/alice"}, "/home/alice/.config/azimds/config.yaml"},
+		{"empty xdg", []string{"XDG_CONFIG_HOME=", "HOME=/home/alice"}, "/home/alice/.config/azimds/config.yaml"},
+		{"neither", []string{"PATH=/bin"}, ""},
+		{"relative home", []string{"HOME=alice"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := UserFile(tt.environ); got != tt.want {
+				t.Errorf("UserFile = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,211 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Class says which sources of a key are believed.
+type Class int
+
+const (
+	// Ordinary keys may come from every source.
+	Ordinary Class = iota
+	// Privileged keys decide who is intercepted or served. They may come from a flag, from the environment of the
+	// invoking process, and from a file that root alone can write.
+	Privileged
+)
+
+// Key describes one configuration key.
+type Key struct {
+	Name    string // as in a file, sections parted by dots: "log.level"
+	Flag    string // command-line flag without its dashes, empty for none
+	Class   Class
+	Doc     string // what it means, one sentence in Markdown
+	Example string // an allowed value other than the default, as a person writes it
+
+	private bool // the value may be a secret pasted by mistake: never shown in an error
+	value   binding
+}
+
+// keys is the registry, in the order of the reference.
+var keys = []Key{
+	{Name: "mode", Flag: "mode", Class: Privileged, Example: "iptables",
+		Doc:   "How requests to 169.254.169.254:80 are intercepted; `auto` looks at the machine and says what it chose.",
+		value: choice(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeIPTables, ModeLoopback)},
+	{Name: "user", Flag: "user", Class: Privileged, Example: "alice",
+		Doc:   "Whose requests are intercepted and with whose sign-in they are answered; empty means whoever started azimds.",
+		value: text(func(c *Config) *string { return &c.User }, account, "empty, a login name or a uid")},
+	{Name: "shadow-metadata", Flag: "shadow-metadata", Class: Privileged, Example: "true",
+		Doc:   "Intercept although a real metadata service answers on this machine.",
+		value: boolean(func(c *Config) *bool { return &c.ShadowMetadata })},
+	{Name: "credential", Flag: "credential", Example: "environment",
+		Doc: "Where tokens come from: the Azure CLI's sign-in, an application's secret, the `AZURE_*` variables, " +
+			"or azimds itself (`emulated`, worthless to Azure).",
+		value: choice(func(c *Config) *Credential { return &c.Credential },
+			CredentialAzureCLI, CredentialClientSecret, CredentialEnvironment, CredentialEmulated)},
+	{Name: "tenant", Flag: "tenant", Example: "contoso.onmicrosoft.com",
+		Doc:   "Tenant that tokens are asked of; empty means the credential's own. Required by `client-secret`.",
+		value: text(func(c *Config) *string { return &c.Tenant }, tenant, "empty, a tenant's GUID or one of its domains")},
+	{Name: "authority-host", Example: "https://login.microsoftonline.us",
+		Doc:   "Microsoft Entra endpoint of a sovereign cloud; empty means the public cloud.",
+		value: authorityHost(func(c *Config) *string { return &c.AuthorityHost })},
+	{Name: "ca-file", Example: "/etc/ssl/certs/proxy.pem",
+		Doc:   "PEM certificates trusted beside the system's, for a proxy that inspects TLS.",
+		value: text(func(c *Config) *string { return &c.CAFile }, path, "empty or an absolute path")},
+
+	{Name: "log.level", Flag: "log-level", Example: "debug",
+		Doc:   "What is logged: `debug` adds each request, `info` each token given, `warn` each caller refused.",
+		value: level(func(c *Config) *slog.Level { return &c.Log.Level })},
+	{Name: "log.format", Flag: "log-format", Example: "json",
+		Doc:   "Shape of log lines.",
+		value: choice(func(c *Config) *Format { return &c.Log.Format }, FormatText, FormatJSON)},
+
+	{Name: "azure-cli.timeout", Example: "1m",
+		Doc:   "How long one run of `az` may take.",
+		value: period(func(c *Config) *time.Duration { return &c.AzureCLI.Timeout }, minAzureCLITimeout, maxAzureCLITimeout)},
+	{Name: "azure-cli.subscription", Example: "my-subscription",
+		Doc: "Name or id of the subscription whose account `az` uses; empty means its current one. " +
+			"Not together with `tenant`: `az` takes one of them.",
+		value: text(func(c *Config) *string { return &c.AzureCLI.Subscription }, subscription,
+			"empty, or a name or id of letters, digits and - _ . and spaces, the first not a dash or space")},
+
+	{Name: "client-secret.client-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Application (client) id that the secret belongs to.",
+		value: text(func(c *Config) *string { return &c.ClientSecret.ClientID }, guid, "empty or a GUID")},
+	{Name: "client-secret.secret-file", Example: "/home/alice/.config/azimds/secret", private: true,
+		Doc:   "File that holds the secret and that nobody but its owner can read; a newline at its end is ignored.",
+		value: text(func(c *Config) *string { return &c.ClientSecret.SecretFile }, path, "empty or an absolute path")},
+	{Name: "client-secret.secret-env", Example: "MY_APP_SECRET", private: true,
+		Doc: "Environment variable that holds the secret.",
+		value: text(func(c *Config) *string { return &c.ClientSecret.SecretEnv }, variable,
+			"empty or the name of an environment variable, in capitals, digits and _")},
+
+	{Name: "emulated.tenant", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Tenant id in emulated tokens; empty means a fixed one.",
+		value: text(func(c *Config) *string { return &c.Emulated.Tenant }, guid, "empty or a GUID")},
+	{Name: "emulated.client-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Client id of the emulated identity; empty means a fixed one.",
+		value: text(func(c *Config) *string { return &c.Emulated.ClientID }, guid, "empty or a GUID")},
+	{Name: "emulated.object-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Object (principal) id of the emulated identity; empty means a fixed one.",
+		value: text(func(c *Config) *string { return &c.Emulated.ObjectID }, guid, "empty or a GUID")},
+	{Name: "emulated.resource-id",
+		Example: "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg" +
+			"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id",
+		Doc: "Azure resource id of the emulated identity; empty means a fixed one.",
+		value: text(func(c *Config) *string { return &c.Emulated.ResourceID }, resourceID,
+			"empty or an Azure resource id that begins with /subscriptions/")},
+	{Name: "emulated.lifetime", Example: "1h",
+		Doc:   "How long an emulated token is valid.",
+		value: period(func(c *Config) *time.Duration { return &c.Emulated.Lifetime }, minEmulatedLifetime, maxEmulatedLifetime)},
+
+	{Name: "limits.connections", Example: "64",
+		Doc:   "Connections that are open at once; one more is reset.",
+		value: number(func(c *Config) *int { return &c.Limits.Connections }, minConnections, maxConnections)},
+}
+
+// Keys returns every key, in the order of the reference.
+func Keys() []Key { return slices.Clone(keys) }
+
+// Env returns the environment variable that sets the key: AZIMDS_ and the name in capitals, with every other character as
+// an underscore.
+func (k Key) Env() string { return envPrefix + envName.Replace(strings.ToUpper(k.Name)) }
+
+// Default returns the default as a person would write it; empty when there is none.
+func (k Key) Default() string { return k.Text(Default()) }
+
+// Text returns the key's value in c as a person would write it.
+func (k Key) Text(c Config) string { return k.value.text(&c) }
+
+// Summary returns Doc as plain text, for the help of a flag: pflag takes a back-quoted word for the name of the value.
+func (k Key) Summary() string { return strings.ReplaceAll(k.Doc, "`", "") }
+
+// Allowed says which values the key may have; it reads on after "must be".
+func (k Key) Allowed() string { return k.value.allowed() }
+
+const envPrefix = "AZIMDS_"
+
+var envName = strings.NewReplacer(".", "_", "-", "_")
+
+// lookup finds a key by its name.
+func lookup(name string) (Key, bool) {
+	i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
+	if i < 0 {
+		return Key{}, false
+	}
+	return keys[i], true
+}
+
+// section tells whether name is the first part of longer key names.
+func section(name string) bool {
+	return slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
+}
+
+// set stores raw, a YAML scalar or the text of a variable or flag, in c. The error names the key, the value and what is
+// allowed.
+func (k Key) set(c *Config, raw any) error {
+	if !k.value.set(c, raw) {
+		return k.refuse(raw)
+	}
+	return nil
+}
+
+// check tells whether the value that c has is allowed, with the same error as set.
+func (k Key) check(c *Config) error {
+	if !k.value.valid(c) {
+		return k.refuse(k.value.text(c))
+	}
+	return nil
+}
+
+// refuse words the one sentence about a value that is not allowed.
+func (k Key) refuse(raw any) error {
+	value := shown(raw)
+	if k.private {
+		value = "[redacted]"
+	}
+	return fmt.Errorf("%s is %s, must be %s", k.Name, value, k.value.allowed())
+}
+
+// maxShown bounds, in runes, how much of a refused value an error repeats.
+const maxShown = 80
+
+// shown writes a refused value on one line. What a mapping holds is not for an error: it may be anybody's.
+func shown(raw any) string {
+	switch v := raw.(type) {
+	case string:
+		if u, err := url.Parse(v); err == nil && u.User != nil {
+			v = u.Redacted()
+		}
+		return strconv.Quote(clip(v))
+	case map[string]any, map[any]any:
+		return "a section"
+	case []any:
+		return "a list"
+	default:
+		return clip(strings.Map(printable, fmt.Sprint(v)))
+	}
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
+}
+
+// clip shortens s to maxShown runes.
+func clip(s string) string {
+	if utf8.RuneCountInString(s) <= maxShown {
+		return s
+	}
+	return string([]rune(s)[:maxShown]) + "…"
+}

@@ -1,0 +1,62 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// maxSecret bounds a secret file, in bytes. Entra's secrets have 40 characters; a larger file is another file.
+const maxSecret = 64 << 10
+
+// ReadSecret reads the secret that the file at path holds, without one newline at its end. A file that anybody but its
+// owner can read or write is refused, with the chmod that mends it. No error repeats what the file holds. The caller
+// wraps the result at once in a type that does not print.
+func ReadSecret(path string) (string, error) {
+	f, info, err := openRegular(path)
+	if err != nil {
+		return "", fmt.Errorf("reading secret file: %w", err)
+	}
+	defer f.Close() // read only: nothing is lost
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return "", fmt.Errorf("secret file %q has mode %#o, others than its owner can use it: chmod 600 %s",
+			path, perm, quote(path))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return "", fmt.Errorf("reading secret file: %w", err)
+	}
+	if len(data) > maxSecret {
+		return "", fmt.Errorf("secret file %q is larger than %d bytes", path, maxSecret)
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if secret == "" {
+		return "", fmt.Errorf("secret file %q is empty", path)
+	}
+	return secret, nil
+}
+
+// openRegular opens a regular file for reading. It never waits, as opening a named pipe would.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// quote writes path as one word of a POSIX shell.
+func quote(path string) string {
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
