@@ -1,0 +1,89 @@
+package azure
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"azimds/imds/token"
+)
+
+// The names under which configuration selects a source.
+const (
+	KindCLI          = "azure-cli"
+	KindClientSecret = "client-secret"
+	KindEnvironment  = "environment"
+)
+
+// relay makes a token of what a credential yielded. clientID and tenant are what the credential knows of itself; the claims
+// of the token go before them, where it is a JWT (tokens for personal accounts are opaque).
+func relay(at azcore.AccessToken, clientID, tenant string, now time.Time) (token.Token, error) {
+	switch {
+	case at.Token == "":
+		return token.Token{}, errors.New("the answer held no token")
+	case !at.ExpiresOn.After(now):
+		return token.Token{}, errors.New("the token given had already expired; is the clock right?")
+	}
+	t := token.Token{Value: token.NewSecret(at.Token), ClientID: clientID, TenantID: tenant, ExpiresOn: at.ExpiresOn}
+	claims, err := token.ParseClaims(at.Token)
+	if err != nil {
+		return t, nil // opaque: only its resource can read it
+	}
+	if claims.AppID != "" {
+		t.ClientID = claims.AppID
+	}
+	if claims.TenantID != "" {
+		t.TenantID = claims.TenantID
+	}
+	t.ObjectID, t.NotBefore = claims.ObjectID, claims.NotBefore
+	return t, nil
+}
+
+// checkTenant refuses what azidentity and az would not take as a tenant: "" is the credential's own, else an id or a domain.
+func checkTenant(tenant string) error {
+	for _, r := range tenant {
+		if !alphanumeric(r) && r != '.' && r != '-' {
+			return fmt.Errorf("tenant %q is neither an id nor a domain: character %q", tenant, r)
+		}
+	}
+	if strings.HasPrefix(tenant, "-") {
+		return fmt.Errorf("tenant %q is neither an id nor a domain: it begins with a dash", tenant)
+	}
+	return nil
+}
+
+func alphanumeric(r rune) bool {
+	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+}
+
+// described renders a source's kind and its settings, for example "client-secret (tenant contoso.com, client 1234)".
+// Settings come in pairs of name and value; empty values are left out.
+func described(kind string, settings ...string) string {
+	var parts []string
+	for i := 0; i+1 < len(settings); i += 2 {
+		if settings[i+1] != "" {
+			parts = append(parts, settings[i]+" "+settings[i+1])
+		}
+	}
+	if len(parts) == 0 {
+		return kind
+	}
+	return kind + " (" + strings.Join(parts, ", ") + ")"
+}
+
+// jwt matches anything that looks like a token of Entra's: base64url of `{"`, to the end of its segments.
+var jwt = regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}(\.[0-9A-Za-z_-]*)*`)
+
+// scrub takes tokens, and the secrets given, out of a text that others wrote.
+func scrub(text string, secrets ...token.Secret) string {
+	for _, s := range secrets {
+		if !s.Empty() {
+			text = strings.ReplaceAll(text, s.Reveal(), "[redacted]")
+		}
+	}
+	return jwt.ReplaceAllString(text, "[redacted]")
+}

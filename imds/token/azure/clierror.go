@@ -1,0 +1,217 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"azimds/imds/token"
+)
+
+// cliFailure explains why one run of az gave no token.
+type cliFailure struct {
+	resource, scope, tenant, subscription string
+	timeout                               time.Duration
+}
+
+// explain turns azidentity's error into one that a person can act on. run is the context of the run. No error of
+// azidentity's is wrapped: its text is az's standard error, which is judged and quoted in part.
+func (f cliFailure) explain(run context.Context, err error) error {
+	if run.Err() != nil {
+		return f.unavailable(f.ended(run), context.Cause(run))
+	}
+	text := cliText(err)
+	if strings.Contains(text, "executable not found on path") { // azidentity's words for exit code 127
+		return notStarted(os.Getenv)
+	}
+	var (
+		syntax *json.SyntaxError
+		kind   *json.UnmarshalTypeError
+	)
+	if errors.As(err, &syntax) || errors.As(err, &kind) || strings.Contains(text, "error parsing token expiration time") {
+		return f.unavailable("the Azure CLI answered with something that is not a token; does az print more than it should?", nil)
+	}
+	if strings.Contains(text, "169.254.169.254") {
+		return errManagedIdentity
+	}
+	if refusal, ok := parseRefusalText(errorLine(text)); ok {
+		refusal.Description = scrub(refusal.Description)
+		return f.refused(refusal, text)
+	}
+	if e := f.unreachable(text); e != nil {
+		return e
+	}
+	return f.local(text)
+}
+
+func (f cliFailure) ended(run context.Context) string {
+	if errors.Is(run.Err(), context.DeadlineExceeded) {
+		return fmt.Sprintf("the Azure CLI did not answer within %s", f.timeout)
+	}
+	return "asking the Azure CLI was called off"
+}
+
+// notStarted is exit code 127 of the shell: no az in PATH, or one whose interpreter is gone.
+func notStarted(getenv func(string) string) error {
+	path, err := FindAz(getenv)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if slices.Contains(searched(getenv, nil), dir) {
+		return &token.Error{
+			Kind: token.ErrSignInRequired, Message: fmt.Sprintf("the Azure CLI at %s does not start", path),
+			Command: shellQuote(path) + " version",
+		}
+	}
+	return &token.Error{
+		Kind: token.ErrSignInRequired, Message: fmt.Sprintf("the Azure CLI is at %s, which is not in PATH", path),
+		Command: `export PATH="$PATH":` + shellQuote(dir),
+	}
+}
+
+// refused is a refusal of Entra's that az passed on. One that a sign-in mends says so, with az's own command for it.
+func (f cliFailure) refused(e *token.EntraError, text string) error {
+	why, ok := signInMends(e)
+	if !ok {
+		return e
+	}
+	return &token.Error{Kind: token.ErrSignInRequired, Message: why + " (" + code(e) + ")", Command: f.login(text), Err: e}
+}
+
+// signInMends tells whether a person mends a refusal by signing in again, and in what words.
+func signInMends(e *token.EntraError) (why string, ok bool) {
+	for _, number := range e.ErrorCodes {
+		switch number {
+		case 700082, 700084, 700081, 70043, 70008, 50173, 50132, 50133, 50089, 50078:
+			return "the sign-in of the Azure CLI has expired", true
+		case 50076, 50079, 50074, 50072, 50158, 50097, 50187:
+			return "Entra wants one more proof, such as multi-factor authentication, for this resource", true
+		case 53000, 53001, 53002, 53003, 53004, 530003, 50005, 50131:
+			return "a conditional access policy wants another sign-in for this resource", true
+		case 50020, 90072, 51004, 50034:
+			return "the account signed in to the Azure CLI does not exist in this tenant", true
+		}
+	}
+	return "", false
+}
+
+var (
+	// azLogin is a line of az's that says how to sign in, if it is safe to paste: no character in it means anything to a
+	// shell but the double quotes around an argument.
+	azLogin = regexp.MustCompile(`(?m)^az login(?: --[a-z-]+(?: [0-9A-Za-z._:/=+-]+| "[0-9A-Za-z._:/=+-]+")+)*\r?$`)
+
+	unreachableHost = regexp.MustCompile(`host='([0-9A-Za-z.-]{1,253})'`)
+	unreachableWhy  = regexp.MustCompile(`\[Errno -?[0-9]{1,3}\] ([A-Za-z ]{1,80})`)
+	certificateWhy  = regexp.MustCompile(`certificate verify failed: ([A-Za-z0-9 ,'-]{1,80})`)
+)
+
+// login is the command that signs in for this request: az's own suggestion, less its `az logout`, which would end every other
+// sign-in too; else one of the same form.
+func (f cliFailure) login(text string) string {
+	if line := strings.TrimSpace(azLogin.FindString(text)); line != "" && line != "az login" {
+		return line
+	}
+	command := "az login"
+	if f.tenant != "" {
+		command += fmt.Sprintf(" --tenant %q", f.tenant)
+	}
+	return command + fmt.Sprintf(" --scope %q", f.scope)
+}
+
+// unreachable recognises what Python's requests says in az's name when there is no way to Entra; nil when it did not.
+func (f cliFailure) unreachable(text string) error {
+	host := submatch(unreachableHost, text)
+	if host == "" {
+		return nil
+	}
+	message := "the Azure CLI cannot reach " + host
+	if why := strings.TrimSpace(submatch(unreachableWhy, text)); why != "" {
+		message += ": " + why
+	}
+	if strings.Contains(text, "CERTIFICATE_VERIFY_FAILED") {
+		message = fmt.Sprintf("the Azure CLI does not trust the certificate of %s (%s); a proxy's own goes into REQUESTS_CA_BUNDLE",
+			host, strings.TrimSpace(submatch(certificateWhy, text)))
+	}
+	return &token.Error{Kind: token.ErrUnavailable, Message: message, Command: "curl -sSI https://" + host}
+}
+
+// local is what az says without having asked anybody.
+func (f cliFailure) local(text string) error {
+	line, rest, _ := strings.Cut(strings.TrimPrefix(errorLine(text), "ERROR: "), "\n")
+	if strings.HasPrefix(line, "Traceback ") { // Python names the exception last
+		line = rest[strings.LastIndex(rest, "\n")+1:]
+	}
+	e := &token.Error{Kind: token.ErrSignInRequired, Command: "az login"}
+	switch {
+	case strings.Contains(text, "az login"):
+		e.Message = "nobody is signed in to the Azure CLI"
+		if f.tenant != "" {
+			e.Command = fmt.Sprintf("az login --tenant %q", f.tenant)
+		}
+	case strings.Contains(text, "az account set"):
+		e.Message, e.Command = "the Azure CLI has no default subscription", "az account list --output table"
+	case strings.HasPrefix(line, "Subscription '"), strings.HasPrefix(line, "Multiple subscriptions"):
+		e.Message, e.Command = "the Azure CLI does not know the subscription configured, or knows several of that name", "az account list --output table"
+	case line == "Killed", line == "Terminated", strings.HasPrefix(line, "signal: "):
+		return f.unavailable("the Azure CLI was ended by a signal", nil)
+	case line == "", strings.HasPrefix(line, "exit status "):
+		return f.unavailable(strings.TrimSuffix("the Azure CLI ended without a word: "+line, ": "), nil)
+	default:
+		return f.unavailable("the Azure CLI gave up: "+shorten(scrub(line)), nil)
+	}
+	return e
+}
+
+// unavailable is a failure whose cause shows when the same command is run by hand. Its output is nothing but errors.
+func (f cliFailure) unavailable(message string, cause error) error {
+	command := "az account get-access-token --output none --resource " + f.resource
+	if f.tenant != "" {
+		command += " --tenant " + f.tenant
+	}
+	if f.subscription != "" {
+		command += " --subscription " + shellQuote(f.subscription)
+	}
+	return &token.Error{Kind: token.ErrUnavailable, Message: message, Command: command, Err: cause}
+}
+
+// cliText is az's standard error as azidentity hands it on: less the credential's name before it and the link behind it.
+func cliText(err error) string {
+	text := strings.TrimPrefix(err.Error(), "AzureCLICredential: ")
+	if at := strings.LastIndex(text, "To troubleshoot, visit https://aka.ms/azsdk/"); at >= 0 {
+		text = strings.TrimSuffix(strings.TrimSuffix(text[:at], " "), ".")
+	}
+	return strings.TrimSpace(text)
+}
+
+// errorLine is what follows the last "ERROR: " at the start of a line, that prefix included; warnings stand before it. Without
+// one, it is the whole text.
+func errorLine(text string) string {
+	const mark = "ERROR: "
+	if at := strings.LastIndex(text, "\n"+mark); at >= 0 {
+		return text[at+1:]
+	}
+	return text
+}
+
+// shorten keeps a quotation to a length that fits a line of a log.
+func shorten(text string) string {
+	const most = 200
+	text = strings.ToValidUTF8(strings.TrimSpace(text), "?")
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// shellQuote makes one word of a POSIX shell out of a path.
+func shellQuote(path string) string {
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
