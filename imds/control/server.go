@@ -1,0 +1,140 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"azimds/imds/token"
+)
+
+// Limits of a control connection. A token may have to be fetched, which takes as long as the credential's own limit.
+const (
+	readLimit  = 5 * time.Second
+	drainLimit = time.Second
+)
+
+// Agent is what a control socket controls.
+type Agent interface {
+	Status(ctx context.Context) (Status, error)
+	Token(ctx context.Context, r token.Request) (token.Token, error)
+	// Stop takes the agent down and returns when the interception is gone.
+	Stop(ctx context.Context) error
+}
+
+// TokenReply answers a token request. It goes to the owner or to root only.
+type TokenReply struct {
+	AccessToken string    `json:"access_token,omitempty"`
+	ExpiresOn   time.Time `json:"expires_on,omitzero"`
+	Error       string    `json:"error,omitempty"`
+	Hint        string    `json:"hint,omitempty"`
+}
+
+// Serve answers on ln until ctx ends. Peers other than owner and root are hung up on.
+func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent, log *slog.Logger) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		status, err := agent.Status(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		reply(w, log, status)
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		t, err := agent.Token(r.Context(), token.Request{Resource: r.FormValue("resource")})
+		if err != nil {
+			message, hint := Explain(err)
+			reply(w, log, TokenReply{Error: message, Hint: hint})
+			return
+		}
+		reply(w, log, TokenReply{AccessToken: t.Value.Reveal(), ExpiresOn: t.ExpiresOn})
+	})
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
+		if err := agent.Stop(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	srv := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readLimit,
+		ReadTimeout:       readLimit,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(&ownersOnly{ln, owner, log}) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	<-failed
+	return err
+}
+
+// Explain says an error in one sentence, with the command that mends it where there is one.
+func Explain(err error) (message, hint string) {
+	if e, ok := errors.AsType[*token.Error](err); ok {
+		return e.Message, e.Command
+	}
+	return err.Error(), ""
+}
+
+func reply(w http.ResponseWriter, log *slog.Logger, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		log.Debug("answering on the control socket", "error", err)
+	}
+}
+
+// ownersOnly accepts connections of one uid and of root.
+type ownersOnly struct {
+	*net.UnixListener
+	owner uint32
+	log   *slog.Logger
+}
+
+func (l *ownersOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := peerUID(conn)
+		if err == nil && (uid == l.owner || uid == 0) {
+			return conn, nil
+		}
+		l.log.Warn("refused a control connection", "uid", uid, "error", err)
+		conn.Close()
+	}
+}
+
+func peerUID(conn *net.UnixConn) (uint32, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("reading the peer's credentials: %w", err)
+	}
+	var cred *unix.Ucred
+	var sockErr error
+	err = raw.Control(func(fd uintptr) { cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, sockErr); err != nil {
+		return 0, fmt.Errorf("reading the peer's credentials: %w", err)
+	}
+	return cred.Uid, nil
+}

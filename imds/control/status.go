@@ -1,0 +1,66 @@
+package control
+
+import "time"
+
+// Status is what an agent says of itself. It holds no token and no secret.
+type Status struct {
+	Version    string     `json:"version"`
+	Since      time.Time  `json:"since"`
+	Owner      Owner      `json:"owner"`
+	Server     int        `json:"server_pid"`
+	Holder     int        `json:"holder_pid"`
+	Endpoint   string     `json:"endpoint"`
+	Mode       string     `json:"mode"`
+	Reason     string     `json:"mode_reason"`
+	Plan       []string   `json:"plan"`
+	Residue    []string   `json:"residue"` // of ours in the kernel, and should not be
+	Delta      []string   `json:"delta"`   // should be in the kernel, and is not
+	Tree       int        `json:"tree,omitempty"`
+	Credential string     `json:"credential"`
+	Emulated   bool       `json:"emulated,omitempty"`
+	Account    Account    `json:"account"`
+	Cached     []Cached   `json:"cached"`
+	Counts     Counts     `json:"counts"`
+	Callers    []Activity `json:"callers"` // the last ones, newest first
+}
+
+// Owner is whose programs are served.
+type Owner struct {
+	UID  uint32 `json:"uid"`
+	Name string `json:"name"`
+}
+
+// Account is who is signed in, as the last token said.
+type Account struct {
+	Name   string `json:"name,omitempty"` // a user principal name, or an application's client id
+	Tenant string `json:"tenant,omitempty"`
+	Type   string `json:"type,omitempty"` // "user" or "app"
+	Error  string `json:"error,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// Cached is one token that is held, without the token.
+type Cached struct {
+	Identity string    `json:"identity,omitempty"` // kind=value, empty when a client named none
+	Tenant   string    `json:"tenant,omitempty"`
+	Resource string    `json:"resource"`
+	Expires  time.Time `json:"expires"`
+}
+
+// Counts are since the start.
+type Counts struct {
+	Requests uint64 `json:"requests"`
+	Tokens   uint64 `json:"tokens"`
+	Failures uint64 `json:"failures"`
+	Refused  uint64 `json:"refused"` // connections of callers who may not talk to the agent
+}
+
+// Activity is one request, or one refused connection.
+type Activity struct {
+	Time     time.Time `json:"time"`
+	UID      *uint32   `json:"uid,omitempty"` // nil when the kernel could not say
+	Route    string    `json:"route"`
+	Status   int       `json:"status,omitempty"` // HTTP; 0 for a refused connection
+	Resource string    `json:"resource,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+}

@@ -1,0 +1,74 @@
+package imds_test
+
+import (
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"azimds/imds"
+)
+
+var update = flag.Bool("update", false, "write the replies that came into testdata")
+
+// separator stands in a golden file between what was sent and what came back.
+const separator = "\n--- reply ---\n"
+
+var date = regexp.MustCompile(`(?m)^Date: [^\r]*`)
+
+// Each file of testdata/exchanges is one whole exchange on a connection of its own: lines of comment, the bytes sent, and
+// the bytes that came back until the connection ended, with the date taken out.
+func TestExchanges(t *testing.T) {
+	a := start(t, func(o *imds.Options) {
+		o.Issuer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Write([]byte(`{"served":"` + r.URL.Path + `"}`))
+		})
+	})
+	files, err := filepath.Glob("testdata/exchanges/*.http")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d exchanges, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
+			golden, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent, want, _ := strings.Cut(string(golden), separator)
+			raw := sent
+			for strings.HasPrefix(raw, "#") {
+				_, raw, _ = strings.Cut(raw, "\n")
+			}
+			got, err := a.send(t, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = date.ReplaceAllString(got, "Date: -")
+			if *update {
+				if err := os.WriteFile(file, []byte(sent+separator+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			for _, never := range []string{"internal detail", "unreachable", "Metadata-Flavor", "Transfer-Encoding", "Location:"} {
+				if strings.Contains(got, never) {
+					t.Errorf("reply says %q", never)
+				}
+			}
+		})
+	}
+	for _, never := range []string{secret, "api-version=", "hidden-from-the-log"} {
+		if strings.Contains(a.String(), never) {
+			t.Errorf("the log says %q:\n%s", never, a)
+		}
+	}
+}

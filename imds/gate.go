@@ -1,0 +1,130 @@
+package imds
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"azimds/imds/caller"
+)
+
+// endpoint is [Address] as a value.
+var endpoint = netip.MustParseAddrPort(Address)
+
+// errTooMany refuses a connection beyond [Limits.Connections].
+var errTooMany = errors.New("too many connections")
+
+// gate is the listener that net/http sees: only admitted connections come out of its Accept.
+//
+// A peer that is not admitted is reset before a byte of it is read, so that to it nothing is there. It makes Accept
+// return nothing and fail in nothing.
+type gate struct {
+	net.Listener
+	server *Server
+}
+
+// Accept waits for the next admitted connection. Its errors are the listener's own.
+func (g gate) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if admitted, ok := g.server.admitted(c); ok {
+			return admitted, nil
+		}
+	}
+}
+
+// admitted finds out who is behind a connection and lets it in, or resets it.
+func (s *Server) admitted(c net.Conn) (*conn, bool) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		s.log.Error("connection closed", "error", fmt.Errorf("accepting a connection of type %T: not TCP", c))
+		s.hangUp(c)
+		return nil, false
+	}
+	who, err := s.identify(tcp)
+	if err == nil {
+		err = s.admit(who)
+	}
+	if err == nil && s.open.Add(1) > int64(s.limits.Connections) {
+		s.open.Add(-1)
+		err = errTooMany
+	}
+	if err != nil {
+		s.refuse(tcp, who, err)
+		return nil, false
+	}
+	return &conn{TCPConn: tcp, caller: who, server: s}, true
+}
+
+// identify names the caller. The connection counts only if its client dialled the service's address: what comes to the
+// listener's own, behind NAT, was not meant for a metadata service.
+func (s *Server) identify(c *net.TCPConn) (caller.Caller, error) {
+	dialed, err := s.dialed(c)
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	if dialed != endpoint {
+		return caller.Caller{}, fmt.Errorf("client dialled %s", dialed)
+	}
+	return s.callers.Resolve(clientOf(c), dialed)
+}
+
+// clientOf is the address a connection comes from; zero when it is closed.
+func clientOf(c net.Conn) netip.AddrPort {
+	addr, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
+}
+
+// refuse resets a connection and says so once. A client that has already gone gets neither a loud line nor an event: Java's
+// SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is closed.
+func (s *Server) refuse(c *net.TCPConn, who caller.Caller, reason error) {
+	attrs := []slog.Attr{slog.String("client", clientOf(c).String()), slog.String("reason", reason.Error())}
+	left := who == (caller.Caller{}) && hungUp(c)
+	if err := c.SetLinger(0); err != nil { // makes Close send RST
+		s.log.Debug("connection not reset", "error", fmt.Errorf("setting linger: %w", err))
+	}
+	s.hangUp(c)
+	if left {
+		s.say(slog.LevelDebug, "client left", 0, attrs...)
+		return
+	}
+	if who != (caller.Caller{}) {
+		attrs = append(attrs, slog.Uint64("uid", uint64(who.UID)))
+	}
+	now := s.now()
+	level, lowered := s.refusals.level(slog.LevelWarn, now)
+	s.say(level, "caller refused", lowered, attrs...)
+	s.observe(Event{At: now, Caller: who, Reason: reason.Error()})
+}
+
+// hangUp closes a connection that is not served.
+func (s *Server) hangUp(c net.Conn) {
+	if err := c.Close(); err != nil {
+		s.log.Debug("connection not closed", "error", fmt.Errorf("closing a refused connection: %w", err))
+	}
+}
+
+// hungUp reports whether the client has closed its end, without reading anything of it.
+func hungUp(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var info *unix.TCPInfo
+	var failed error
+	err = raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if err != nil || failed != nil {
+		return err != nil // closed; a kernel that does not say leaves the client in doubt, and the line in the log
+	}
+	return info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_CLOSE
+}

@@ -1,0 +1,134 @@
+package imds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"azimds/imds/caller"
+	"azimds/imds/token"
+)
+
+// CallerResolver names who opened the connection client -> dialed, where dialed is what the client dialled. Any error
+// means that nobody can be named. It is called for one connection after another and holds up the next.
+type CallerResolver interface {
+	Resolve(client, dialed netip.AddrPort) (caller.Caller, error)
+}
+
+// Options are what a Server needs. Dialed, Callers, Admit and Source are required. All functions must be safe for
+// concurrent use.
+type Options struct {
+	// Dialed is the address that a connection's client dialled: [caller.LocalAddr], or [caller.OriginalDst] behind NAT.
+	Dialed func(*net.TCPConn) (netip.AddrPort, error)
+	// Callers names who is behind a connection.
+	Callers CallerResolver
+	// Admit says why a caller may not talk to us at all; nil admits. Who is not admitted is reset before a byte is read.
+	Admit func(caller.Caller) error
+	// Source yields the tokens. It finds the caller in its context, see [CallerOf], and should end when that ends.
+	Source token.Source
+	// Issuer serves /azimds/emulated/…, the public documents of the issuer of emulated tokens, to GET requests that passed
+	// the Host check alone. nil: 404.
+	Issuer http.Handler
+	// Log takes a line a request; nil discards.
+	Log *slog.Logger
+	// Observe is told of each request and each refusal before the next on that connection, so it must be quick; may be nil.
+	Observe func(Event)
+	// Now is the wall clock of replies and events; nil: time.Now.
+	Now func() time.Time
+	// Limits bound what a client can hold.
+	Limits Limits
+}
+
+// Server answers as the metadata service does. It is safe for concurrent use, and one Server can serve several listeners,
+// whose connections count together against its limits.
+type Server struct {
+	dialed  func(*net.TCPConn) (netip.AddrPort, error)
+	callers CallerResolver
+	admit   func(caller.Caller) error
+	source  token.Source
+	issuer  http.Handler
+	log     *slog.Logger
+	observe func(Event)
+	now     func() time.Time
+	limits  Limits
+
+	open     atomic.Int64 // admitted connections
+	refusals quota        // lines about refused callers
+	problems quota        // lines about requests
+}
+
+// New checks the options. It does no I/O and starts nothing.
+func New(o Options) (*Server, error) {
+	if o.Dialed == nil || o.Callers == nil || o.Admit == nil || o.Source == nil {
+		return nil, errors.New("checking options: Dialed, Callers, Admit and Source are required")
+	}
+	if err := o.Limits.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, issuer: o.Issuer,
+		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.observe == nil {
+		s.observe = func(Event) {}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// Serve answers on ln, which must be TCP, until ctx ends. Then it stops accepting, closes ln, waits for requests under way
+// as long as [Limits.Drain] says, cuts off what is left, and returns nil. Any other return is the listener's error.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	hs := s.httpServer(ctx)
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(gate{ln, s}) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %q: %w", ln.Addr(), errors.Join(err, hs.Close()))
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Drain)
+	defer cancel()
+	err := hs.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("connections cut off", "after", s.limits.Drain)
+		err = hs.Close()
+	}
+	<-failed // http.ErrServerClosed
+	if err != nil {
+		return fmt.Errorf("closing the server on %q: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// httpServer is net/http without what is not wanted here: no routing of its own (nothing is ever redirected), no answer
+// to "OPTIONS *", HTTP/1 alone.
+func (s *Server) httpServer(ctx context.Context) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	requests := context.WithoutCancel(ctx) // those under way go on while draining
+	return &http.Server{
+		Handler:                      http.HandlerFunc(s.serve),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            s.limits.Header,
+		ReadTimeout:                  s.limits.Read,
+		WriteTimeout:                 s.limits.Write,
+		IdleTimeout:                  s.limits.Idle,
+		MaxHeaderBytes:               s.limits.HeaderBytes,
+		BaseContext:                  func(net.Listener) context.Context { return requests },
+		ConnContext:                  withConn,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+}
