@@ -1,0 +1,223 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+var errInjected = errors.New("injected")
+
+// fakeHost is a network namespace that prints itself. It prints back what iptables of old prints, comments in quotes, so
+// that a comparison of strings would fail.
+type fakeHost struct {
+	down       bool // lo
+	objects    []piece
+	chains     map[string][]string // nat, specs without quotes
+	noIPTables bool
+	calls      int
+	failAt     int // the call that fails, from 1; 0: none
+}
+
+// newFakeHost has things of other people in it: canaries.
+func newFakeHost() *fakeHost {
+	return &fakeHost{
+		objects: []piece{
+			address{netip.MustParsePrefix("127.0.0.1/8"), "lo", "lo"},
+			address{netip.MustParsePrefix("10.0.0.7/24"), "eth0", "eth0"},
+			localRoute{netip.MustParsePrefix("192.0.2.1/32"), backendAddr, "lo", routeTable, 4},
+			policy{"eth0", netip.MustParsePrefix("192.0.2.0/24"), allUIDs, [2]uint16{}, routeTable, policyPriority, 170},
+		},
+		chains: map[string][]string{outputChain: {"-d 192.0.2.9/32 -j ACCEPT", "-m comment --comment azimds -j RETURN"}},
+	}
+}
+
+func (h *fakeHost) clone() *fakeHost {
+	c := *h
+	c.objects = slices.Clone(h.objects)
+	c.chains = make(map[string][]string, len(h.chains))
+	for name, specs := range h.chains {
+		c.chains[name] = slices.Clone(specs)
+	}
+	return &c
+}
+
+// String prints what a person would see of the namespace, in no particular order of commands but always the same.
+func (h *fakeHost) String() string {
+	var lines []string
+	for _, o := range h.objects {
+		lines = append(lines, strings.Replace(o.adding(), " add ", " ", 1))
+	}
+	slices.Sort(lines)
+	for _, name := range h.names() {
+		lines = append(lines, "nat/"+name+":")
+		for _, spec := range h.chains[name] {
+			lines = append(lines, "  "+spec)
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+func (h *fakeHost) names() []string {
+	var names []string
+	for name := range h.chains {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// call counts and fails when it is the call's turn.
+func (h *fakeHost) call() error {
+	h.calls++
+	if h.calls == h.failAt {
+		return errInjected
+	}
+	return nil
+}
+
+func (h *fakeHost) iptables(ctx context.Context) error {
+	if h.noIPTables {
+		return fmt.Errorf("looking for iptables: %w", ErrNoIPTables)
+	}
+	return errors.Join(ctx.Err(), h.call())
+}
+
+func (h *fakeHost) LinkUp(_ context.Context, device string) (bool, error) {
+	return device == loopbackDevice && !h.down, h.call()
+}
+
+func (h *fakeHost) Addresses(context.Context) ([]address, error) {
+	return only[address](h.objects), h.call()
+}
+
+func (h *fakeHost) Routes(_ context.Context, table int) ([]localRoute, error) {
+	routes := only[localRoute](h.objects)
+	return slices.DeleteFunc(routes, func(r localRoute) bool { return r.table != table }), h.call()
+}
+
+func (h *fakeHost) Policies(context.Context) ([]policy, error) {
+	return only[policy](h.objects), h.call()
+}
+
+func (h *fakeHost) Add(_ context.Context, object any) error {
+	if err := h.call(); err != nil {
+		return err
+	}
+	if slices.Contains(h.objects, object.(piece)) {
+		return errors.New("file exists")
+	}
+	h.objects = append(h.objects, object.(piece))
+	return nil
+}
+
+func (h *fakeHost) Delete(_ context.Context, object any) error {
+	if err := h.call(); err != nil {
+		return err
+	}
+	h.objects = slices.DeleteFunc(h.objects, func(o piece) bool { return o == object.(piece) })
+	return nil
+}
+
+func (h *fakeHost) Rules(ctx context.Context, chain string) ([]string, bool, error) {
+	specs, exists := h.chains[chain]
+	var printed []string
+	for _, spec := range specs {
+		printed = append(printed, strings.Replace(spec, "--comment azimds", `--comment "azimds"`, 1))
+	}
+	return printed, exists, h.iptables(ctx)
+}
+
+func (h *fakeHost) Has(ctx context.Context, chain, spec string) (bool, error) {
+	if err := h.known(spec); err != nil {
+		return false, err
+	}
+	return slices.Contains(h.chains[chain], unquoted(spec)), h.iptables(ctx)
+}
+
+func (h *fakeHost) Insert(ctx context.Context, chain string, pos int, spec string) error {
+	specs, exists := h.chains[chain]
+	if err := errors.Join(h.iptables(ctx), h.known(spec)); err != nil {
+		return err
+	}
+	if !exists || pos < 1 || pos > len(specs)+1 {
+		return fmt.Errorf("chain %q: index of insertion %d too big", chain, pos)
+	}
+	h.chains[chain] = slices.Insert(specs, pos-1, unquoted(spec))
+	return nil
+}
+
+func (h *fakeHost) deleteRule(ctx context.Context, chain, spec string) error {
+	if err := h.iptables(ctx); err != nil {
+		return err
+	}
+	if at := slices.Index(h.chains[chain], unquoted(spec)); at >= 0 {
+		h.chains[chain] = slices.Delete(h.chains[chain], at, at+1)
+	}
+	return nil
+}
+
+func (h *fakeHost) NewChain(ctx context.Context, chain string) error {
+	if err := h.iptables(ctx); err != nil {
+		return err
+	}
+	if _, exists := h.chains[chain]; exists {
+		return errors.New("chain already exists")
+	}
+	h.chains[chain] = nil
+	return nil
+}
+
+func (h *fakeHost) DeleteChain(ctx context.Context, chain string) error {
+	if err := h.iptables(ctx); err != nil {
+		return err
+	}
+	if len(h.chains[chain]) > 0 {
+		return errors.New("directory not empty")
+	}
+	for _, specs := range h.chains {
+		for _, spec := range specs {
+			if target(spec) == chain {
+				return errors.New("too many links")
+			}
+		}
+	}
+	delete(h.chains, chain)
+	return nil
+}
+
+// known fails for a rule whose target does not exist, as iptables does for -I and -C.
+func (h *fakeHost) known(spec string) error {
+	to := target(spec)
+	if _, exists := h.chains[to]; !exists && !slices.Contains([]string{"ACCEPT", "RETURN", "REDIRECT"}, to) {
+		return fmt.Errorf("chain %q does not exist", to)
+	}
+	return nil
+}
+
+// fakeFirewall gives a fakeHost the method that both seams call Delete.
+type fakeFirewall struct{ *fakeHost }
+
+func (f fakeFirewall) Delete(ctx context.Context, chain, spec string) error {
+	return f.deleteRule(ctx, chain, spec)
+}
+
+func (h *fakeHost) interceptor(o Options) *Interceptor {
+	return newInterceptor(h, fakeFirewall{h}, o)
+}
+
+// unquoted is a spec as the kernel keeps it.
+func unquoted(spec string) string { return strings.ReplaceAll(spec, `"`, "") }
+
+func only[T piece](objects []piece) []T {
+	var found []T
+	for _, o := range objects {
+		if t, ok := o.(T); ok {
+			found = append(found, t)
+		}
+	}
+	return found
+}

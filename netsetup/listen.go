@@ -1,0 +1,94 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ports that FreeBackendPort tries, downwards. All are privileged; their number is enough to pass by those that an NFS
+// client (bindresvport(3)) has taken.
+const (
+	firstBackendPort = 981
+	lastBackendPort  = 901
+)
+
+// InUseError says that a listener's address is taken.
+type InUseError struct {
+	Addr   netip.AddrPort // what we wanted
+	Holder string         // who has it, such as "nginx (pid 812) on 0.0.0.0:80"; "" when nobody can be named
+	Err    error          // wraps EADDRINUSE
+}
+
+func (e *InUseError) Error() string {
+	if e.Holder == "" {
+		return fmt.Sprintf("listening on %q: %v", e.Addr, syscall.EADDRINUSE)
+	}
+	return fmt.Sprintf("listening on %q: %v: %s", e.Addr, syscall.EADDRINUSE, e.Holder)
+}
+
+func (e *InUseError) Unwrap() error { return e.Err }
+
+// Listen opens the plan's listener in the calling thread's network namespace. It is bound to the device lo, so that no
+// neighbour on a network reaches it, and may be opened before the address exists (IP_FREEBIND): then the first client
+// after Up is answered. Its backlog is the kernel's maximum, net.core.somaxconn. A taken address is an [*InUseError]; a
+// server on 0.0.0.0:80 or [::]:80 excludes mode loopback.
+//
+// Multipath TCP, which Go listens with by default, is off: SO_ORIGINAL_DST and sock_diag are about plain TCP.
+func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) { err = confine(int(fd)) }), err)
+	}}
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(ctx, "tcp4", p.Backend.String())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &InUseError{Addr: p.Backend, Holder: holder(p.Backend), Err: err}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listening on %q: %w", p.Backend, err)
+	}
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("listening on %q: %w", p.Backend, errors.ErrUnsupported), ln.Close())
+	}
+	return tcp, nil
+}
+
+// confine sets, before bind(2), what the listener's safety and order of start need.
+func confine(fd int) error {
+	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, loopbackDevice); err != nil {
+		return fmt.Errorf("binding to device %q: %w", loopbackDevice, err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1); err != nil {
+		return fmt.Errorf("setting %q: %w", "IP_FREEBIND", err)
+	}
+	return nil
+}
+
+// FreeBackendPort finds a privileged port on 127.0.0.1 that is free now, for a plan of mode iptables. When none is, it
+// returns the [*InUseError] of the first it tried.
+func FreeBackendPort(ctx context.Context) (netip.AddrPort, error) {
+	var first error
+	for port := uint16(firstBackendPort); port >= lastBackendPort; port-- {
+		backend := netip.AddrPortFrom(backendAddr, port)
+		ln, err := Listen(ctx, Plan{Mode: IPTables, Endpoint: Endpoint, Backend: backend})
+		if err == nil {
+			return backend, ln.Close()
+		}
+		if _, taken := errors.AsType[*InUseError](err); !taken {
+			return netip.AddrPort{}, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("looking for a free port from %d to %d: %w", lastBackendPort, firstBackendPort, first)
+}

@@ -1,0 +1,225 @@
+package netsetup
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+)
+
+// The marks. A later version must still find what an earlier one left, so these never change.
+const (
+	addressLabel = "lo:azimds" // label of our address on lo
+	routeProto   = 169         // protocol of our route and policy rule; not in iproute2's rt_protos, nor used by a routing daemon
+	routeTable   = 169254      // our routing table
+	chainName    = "AZIMDS"    // our chain in nat
+	ruleComment  = "azimds"    // comment of our rule in OUTPUT
+)
+
+const (
+	loopbackDevice = "lo"
+	outputChain    = "OUTPUT"
+	// policyPriority stands behind the rules for main (32766) and default (32767): our route serves a machine without any
+	// route to the endpoint, and yields as soon as there is one.
+	policyPriority = 40000
+)
+
+// backendAddr is where REDIRECT in nat/OUTPUT sends a connection, whatever the client dialled.
+var backendAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// piece is one thing in the kernel that a plan wants or that carries our mark.
+type piece interface {
+	adding() string   // the command that makes it
+	removing() string // the command that removes it
+	add(context.Context, kernel) error
+	remove(context.Context, kernel) error
+}
+
+// address is an IPv4 address of a device, as "ip addr" shows it. It is one of the objects of the addresses seam.
+type address struct {
+	prefix netip.Prefix
+	device string
+	label  string
+}
+
+func (a address) adding() string {
+	return fmt.Sprintf("ip addr add %s dev %s scope host label %s", a.prefix, a.device, a.label)
+}
+func (a address) removing() string {
+	return fmt.Sprintf("ip addr del %s dev %s label %s", a.prefix, a.device, a.label)
+}
+func (a address) ours() bool { return a.device == loopbackDevice && a.label == addressLabel }
+
+// localRoute is a route of type local, as "ip route show table all" shows it. It is one of the objects of the addresses seam.
+type localRoute struct {
+	dst    netip.Prefix
+	src    netip.Addr // the source address of what is sent this way; may be the zero Addr
+	device string
+	table  int
+	proto  int
+}
+
+func (r localRoute) adding() string   { return r.command("add") }
+func (r localRoute) removing() string { return r.command("del") }
+func (r localRoute) command(verb string) string {
+	return fmt.Sprintf("ip route %s local %s dev %s src %s proto %d table %d", verb, r.dst, r.device, r.src, r.proto, r.table)
+}
+func (r localRoute) ours() bool { return r.table == routeTable && r.proto == routeProto }
+
+// policy is a routing policy rule, as "ip rule" shows it. It is one of the objects of the addresses seam.
+type policy struct {
+	iif   string // "lo" means packets that this machine sends: a neighbour's do not match
+	to    netip.Prefix
+	uids  [2]uint32 // first and last; allUIDs where the rule does not say
+	ports [2]uint16 // destination ports, first and last; zero where the rule does not say
+	table int
+	pref  int
+	proto int
+}
+
+// allUIDs are what a policy that names no uids applies to.
+var allUIDs = [2]uint32{0, math.MaxUint32}
+
+func (p policy) adding() string   { return p.command("add") }
+func (p policy) removing() string { return p.command("del") }
+func (p policy) command(verb string) string {
+	return fmt.Sprintf("ip rule %s iif %s to %s uidrange %d-%d dport %d-%d lookup %d pref %d proto %d",
+		verb, p.iif, p.to, p.uids[0], p.uids[1], p.ports[0], p.ports[1], p.table, p.pref, p.proto)
+}
+func (p policy) ours() bool { return p.table == routeTable && p.proto == routeProto }
+
+func (a address) add(ctx context.Context, k kernel) error       { return k.addresses.Add(ctx, a) }
+func (a address) remove(ctx context.Context, k kernel) error    { return k.addresses.Delete(ctx, a) }
+func (r localRoute) add(ctx context.Context, k kernel) error    { return k.addresses.Add(ctx, r) }
+func (r localRoute) remove(ctx context.Context, k kernel) error { return k.addresses.Delete(ctx, r) }
+func (p policy) add(ctx context.Context, k kernel) error        { return k.addresses.Add(ctx, p) }
+func (p policy) remove(ctx context.Context, k kernel) error     { return k.addresses.Delete(ctx, p) }
+
+// natChain is a chain in the nat table.
+type natChain string
+
+func (c natChain) adding() string   { return "iptables -t nat -N " + string(c) }
+func (c natChain) removing() string { return "iptables -t nat -X " + string(c) }
+func (c natChain) add(ctx context.Context, k kernel) error {
+	return k.firewall.NewChain(ctx, string(c))
+}
+func (c natChain) remove(ctx context.Context, k kernel) error {
+	return k.firewall.DeleteChain(ctx, string(c))
+}
+
+// natRule is a rule in a chain of the nat table. Its spec is in the words of "iptables -S", so that a rule which was
+// listed can be deleted and put back as it was.
+type natRule struct {
+	chain string
+	pos   int // from 1
+	spec  string
+}
+
+func (r natRule) adding() string {
+	return fmt.Sprintf("iptables -t nat -I %s %d %s", r.chain, r.pos, r.spec)
+}
+func (r natRule) removing() string { return fmt.Sprintf("iptables -t nat -D %s %s", r.chain, r.spec) }
+func (r natRule) add(ctx context.Context, k kernel) error {
+	return k.firewall.Insert(ctx, r.chain, r.pos, r.spec)
+}
+func (r natRule) remove(ctx context.Context, k kernel) error {
+	return k.firewall.Delete(ctx, r.chain, r.spec)
+}
+
+// pieces lists what a plan wants in the order of Up; what makes it live is last. In mode loopback:
+//
+//	ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
+//
+// With a wider scope the address could become the source address of other traffic. In mode iptables:
+//
+//	ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
+//	ip rule add iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
+//	iptables -t nat -N AZIMDS
+//	iptables -t nat -I AZIMDS 1 -m owner --gid-owner 4242 --suppl-groups -j RETURN
+//	iptables -t nat -I AZIMDS 2 -p tcp -j REDIRECT --to-ports 981
+//	iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS
+//
+// The jump is first in OUTPUT because Docker's rule for published ports takes what is dialled on a local address. The
+// route is there because routing precedes OUTPUT: without one, connect(2) fails before netfilter sees a packet. It names a
+// source address because the default for a local route, the destination, is refused: the kernel accepts only one that the
+// table local knows. For the same reason what is not redirected gets no answer on this route, not even a reset, so the
+// policy leads nobody but the owner there: other users still see at once that the network is unreachable.
+func (p Plan) pieces() []piece {
+	pieces := append(p.routing(), p.addresses()...)
+	if p.Mode != IPTables {
+		return pieces
+	}
+	pieces = append(pieces, natChain(chainName))
+	for _, r := range p.chainRules() {
+		pieces = append(pieces, r)
+	}
+	return append(pieces, p.jump())
+}
+
+func (p Plan) addresses() []piece {
+	if p.Mode != Loopback {
+		return nil
+	}
+	return []piece{address{p.prefix(), loopbackDevice, addressLabel}}
+}
+
+func (p Plan) routing() []piece {
+	if p.Mode != IPTables {
+		return nil
+	}
+	return []piece{
+		localRoute{p.prefix(), backendAddr, loopbackDevice, routeTable, routeProto},
+		policy{
+			iif:   loopbackDevice,
+			to:    p.prefix(),
+			uids:  [2]uint32{p.Owner, p.Owner},
+			ports: [2]uint16{p.Endpoint.Port(), p.Endpoint.Port()},
+			table: routeTable,
+			pref:  policyPriority,
+			proto: routeProto,
+		},
+	}
+}
+
+// chainRules are the rules of our chain, in order.
+func (p Plan) chainRules() []natRule {
+	if p.Mode != IPTables {
+		return nil
+	}
+	var specs []string
+	if p.ExemptGroup != 0 {
+		specs = append(specs, exemption(p.ExemptGroup))
+	}
+	specs = append(specs, redirection(p.Backend.Port()))
+	rules := make([]natRule, len(specs))
+	for i, spec := range specs {
+		rules[i] = natRule{chainName, i + 1, spec}
+	}
+	return rules
+}
+
+// jump is the rule in OUTPUT that makes the interception live.
+func (p Plan) jump() natRule {
+	return natRule{outputChain, 1, selection(p.Endpoint, p.Owner) + " -j " + chainName}
+}
+
+func (p Plan) prefix() netip.Prefix {
+	return netip.PrefixFrom(p.Endpoint.Addr(), p.Endpoint.Addr().BitLen())
+}
+
+// selection matches what a user sends to the endpoint and carries our comment:
+//
+//	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds
+func selection(endpoint netip.AddrPort, owner uint32) string {
+	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m owner --uid-owner %d -m comment --comment %s",
+		endpoint.Addr(), endpoint.Port(), owner, ruleComment)
+}
+
+// exemption lets a group's traffic out. Without --suppl-groups only a process whose effective group it is would match.
+func exemption(gid uint32) string {
+	return fmt.Sprintf("-m owner --gid-owner %d --suppl-groups -j RETURN", gid)
+}
+
+func redirection(port uint16) string {
+	return fmt.Sprintf("-p tcp -j REDIRECT --to-ports %d", port)
+}

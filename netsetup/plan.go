@@ -1,0 +1,69 @@
+package netsetup
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Mode is a way of intercepting.
+type Mode string
+
+// The modes. Auto is a wish that [Choose] turns into one of the others; a [Plan] never carries it.
+const (
+	Auto     Mode = "auto"
+	IPTables Mode = "iptables" // a jump in nat/OUTPUT for one user, redirected to a privileged port on 127.0.0.1
+	Loopback Mode = "loopback" // the endpoint's address on lo, for every local user
+)
+
+// Endpoint is the address and port of the Azure Instance Metadata Service, the same on every Azure VM.
+var Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
+
+// maxPrivileged is the highest port that only CAP_NET_BIND_SERVICE may take, where ip_unprivileged_port_start is at its
+// default: no other user can sit on a redirection that a crash left behind.
+const maxPrivileged = 1023
+
+// Plan is what the network namespace should look like. The zero Plan wants nothing. It round-trips through JSON.
+type Plan struct {
+	Mode     Mode           `json:"mode"`
+	Endpoint netip.AddrPort `json:"endpoint"` // what clients dial; IPv4
+	Owner    uint32         `json:"owner"`    // IPTables: the uid whose traffic is redirected
+	Backend  netip.AddrPort `json:"backend"`  // where the listener is. IPTables: 127.0.0.1 and a port below 1024; Loopback: Endpoint
+	// ExemptGroup is a group whose members, supplementary ones too, are not redirected: it lets an agent reach a real
+	// metadata service. 0 means none. IPTables only.
+	ExemptGroup uint32 `json:"exemptGroup,omitempty"`
+}
+
+// String prints the plan as the commands that would make it, one a line, in the order of Up. Run as root they do make it.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, piece := range p.pieces() {
+		b.WriteString(piece.adding())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Validate tells whether Up could make the plan.
+func (p Plan) Validate() error {
+	if !p.Endpoint.Addr().Is4() || p.Endpoint.Port() == 0 {
+		return fmt.Errorf("checking endpoint %q: not an IPv4 address and port", p.Endpoint)
+	}
+	switch p.Mode {
+	case Loopback:
+		if p.Backend != p.Endpoint {
+			return fmt.Errorf("checking backend %q: mode %q listens on the endpoint itself, %s", p.Backend, p.Mode, p.Endpoint)
+		}
+		if p.ExemptGroup != 0 {
+			return fmt.Errorf("checking exempt group %d: mode %q cannot exempt anyone", p.ExemptGroup, p.Mode)
+		}
+	case IPTables:
+		// REDIRECT in OUTPUT rewrites the destination to 127.0.0.1, to no other address.
+		if p.Backend.Addr() != backendAddr || p.Backend.Port() == 0 || p.Backend.Port() > maxPrivileged {
+			return fmt.Errorf("checking backend %q: mode %q needs %s and a port from 1 to %d", p.Backend, p.Mode, backendAddr, maxPrivileged)
+		}
+	default:
+		return fmt.Errorf("checking mode %q: not one of %q, %q", p.Mode, IPTables, Loopback)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package netsetup
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+var (
+	loopbackPlan = Plan{Mode: Loopback, Endpoint: Endpoint, Backend: Endpoint}
+	iptablesPlan = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1000, Backend: netip.MustParseAddrPort("127.0.0.1:981")}
+	exemptPlan   = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1001, Backend: netip.MustParseAddrPort("127.0.0.1:980"), ExemptGroup: 4242}
+)
+
+// states are what a namespace with the canaries of newFakeHost looks like under each plan.
+var states = []struct {
+	name string
+	plan Plan
+	want string
+}{
+	{"nothing", Plan{}, `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+nat/OUTPUT:
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+	{"loopback", loopbackPlan, `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip addr 169.254.169.254/32 dev lo scope host label lo:azimds
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+nat/OUTPUT:
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+	{"iptables", iptablesPlan, `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+ip rule iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
+nat/AZIMDS:
+  -p tcp -j REDIRECT --to-ports 981
+nat/OUTPUT:
+  -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+	{"iptables for another owner, with an exempt group", exemptPlan, `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+ip rule iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
+nat/AZIMDS:
+  -m owner --gid-owner 4242 --suppl-groups -j RETURN
+  -p tcp -j REDIRECT --to-ports 980
+nat/OUTPUT:
+  -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1001 -m comment --comment azimds -j AZIMDS
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+}
+
+// leftovers are what crashes and other people's tools can make of a state.
+var leftovers = []struct {
+	name  string
+	spoil func(*fakeHost)
+}{
+	{"both modes", func(h *fakeHost) {
+		h.objects = append(h.objects, loopbackPlan.addresses()...)
+	}},
+	{"jump not first", func(h *fakeHost) {
+		h.chains[outputChain] = slices.Insert(h.chains[outputChain], 0, "-p udp -j ACCEPT")
+	}},
+	{"jumps of two owners", func(h *fakeHost) {
+		h.chains[outputChain] = append(h.chains[outputChain], exemptPlan.jump().spec)
+	}},
+	{"jump twice", func(h *fakeHost) {
+		h.chains[outputChain] = append(h.chains[outputChain], iptablesPlan.jump().spec)
+	}},
+	{"no jump", func(h *fakeHost) {
+		h.chains[outputChain] = h.chains[outputChain][1:]
+	}},
+	{"empty chain", func(h *fakeHost) { h.chains[chainName] = nil }},
+	{"no route", func(h *fakeHost) {
+		h.objects = slices.DeleteFunc(h.objects, func(o piece) bool { return o == iptablesPlan.routing()[0] })
+	}},
+	{"exemption behind the redirection", func(h *fakeHost) {
+		h.chains[chainName] = append(h.chains[chainName], exemption(4242))
+	}},
+}
+
+// apply goes to a state, where "nothing" is gone to by Down.
+func apply(ctx context.Context, i *Interceptor, p Plan) error {
+	if p == (Plan{}) {
+		return i.Down(ctx, p)
+	}
+	return i.Up(ctx, p)
+}
+
+// starts are hosts in every state and with every leftover.
+func starts(t *testing.T) map[string]*fakeHost {
+	t.Helper()
+	hosts := make(map[string]*fakeHost)
+	for _, s := range states {
+		h := newFakeHost()
+		if err := apply(t.Context(), h.interceptor(Options{}), s.plan); err != nil {
+			t.Fatal(err)
+		}
+		hosts[s.name] = h
+	}
+	for _, l := range leftovers {
+		h := hosts["iptables"].clone()
+		l.spoil(h)
+		hosts[l.name] = h
+	}
+	return hosts
+}
