@@ -1,0 +1,83 @@
+package holder
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Confine gives up, for every thread of the process and for whatever it starts, the means to gain privilege: it sets
+// no_new_privs (Documentation/userspace-api/no_new_privs.rst) and empties the ambient, effective, permitted and inheritable
+// capability sets (capabilities(7)). A process that runs as uid 0 keeps its uid and loses what makes it root.
+//
+// prctl and capset act on one thread; syscall.AllThreadsSyscall runs them on all, which needs a build without cgo.
+func Confine() error {
+	if err := allThreads("setting no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+		return err
+	}
+	if err := allThreads("clearing the ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil {
+		return err
+	}
+	return dropCapabilities()
+}
+
+func allThreads(doing string, trap, a, b, c uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, c, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("%s in all threads: %w", doing, errno)
+	}
+	return nil
+}
+
+// Confined says what the process, in any of its threads, has beyond what a server for owner may have; nil is nothing. It
+// believes /proc and not what Confine did.
+func Confined(owner Owner) error {
+	tasks, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil || len(tasks) == 0 {
+		return errors.Join(errors.New("listing the threads of the process"), err)
+	}
+	for _, path := range tasks {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return fmt.Errorf("reading a thread's status: %w", err)
+		}
+		if err := confinedStatus(string(data), owner); err != nil {
+			return fmt.Errorf("checking thread %q: %w", filepath.Base(filepath.Dir(path)), err)
+		}
+	}
+	return nil
+}
+
+// confinedStatus judges one /proc/PID/task/TID/status, proc_pid_status(5).
+func confinedStatus(status string, owner Owner) error {
+	fields := map[string]string{}
+	lines := bufio.NewScanner(strings.NewReader(status))
+	for lines.Scan() {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
+			fields[name] = strings.Join(strings.Fields(value), " ")
+		}
+	}
+	uid, gid := fmt.Sprint(owner.UID), fmt.Sprint(owner.GID)
+	want := map[string]string{
+		"NoNewPrivs": "1",
+		"Uid":        strings.Join([]string{uid, uid, uid, uid}, " "),
+		"Gid":        strings.Join([]string{gid, gid, gid, gid}, " "),
+	}
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+		want[set] = "0000000000000000"
+	}
+	for name, value := range want {
+		if fields[name] != value {
+			return fmt.Errorf("%s is %q and must be %q", name, fields[name], value)
+		}
+	}
+	return lines.Err()
+}

@@ -1,0 +1,163 @@
+package holder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of one message: JSON that describes a plan and a report stays far below the first, and no message carries more
+// descriptors than an offer does.
+const (
+	maxMessage = 64 << 10
+	maxFiles   = 4
+)
+
+// Link is a connection between holder and server: datagrams of JSON over a SOCK_SEQPACKET unix socket, on which open
+// files travel too (SCM_RIGHTS, unix(7)). Send may be called from several goroutines, Receive from one.
+type Link struct {
+	conn *net.UnixConn
+	send sync.Mutex
+}
+
+// Pair makes a link and returns its ends as files, each to be given to a process.
+func Pair() (holder, server *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "holder end"), os.NewFile(uintptr(fds[1]), "server end"), nil
+}
+
+// OpenLink takes over file, one end of a pair, and closes it.
+func OpenLink(file *os.File) (*Link, error) {
+	defer file.Close()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("opening link %q: %w", file.Name(), err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("opening link %q: not a unix socket", file.Name()), conn.Close())
+	}
+	return &Link{conn: unixConn}, nil
+}
+
+// Close ends the link; the other side sees the end of it.
+func (l *Link) Close() error { return l.conn.Close() }
+
+// Send sends m and files. The files stay the caller's to close.
+func (l *Link) Send(m Message, files ...*os.File) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encoding message %q: %w", m.Kind, err)
+	}
+	rights, err := packRights(files)
+	if err != nil {
+		return fmt.Errorf("packing the files of message %q: %w", m.Kind, err)
+	}
+	l.send.Lock()
+	defer l.send.Unlock()
+	if _, _, err := l.conn.WriteMsgUnix(data, rights, nil); err != nil {
+		return fmt.Errorf("sending message %q: %w", m.Kind, err)
+	}
+	return nil
+}
+
+// Receive waits for the next message. The files that came with it are the caller's to close. The end of the link is
+// io.EOF.
+func (l *Link) Receive() (Message, []*os.File, error) {
+	data := make([]byte, maxMessage)
+	rights := make([]byte, unix.CmsgSpace(4*maxFiles))
+	n, rn, flags, _, err := l.conn.ReadMsgUnix(data, rights)
+	if err != nil {
+		return Message{}, nil, fmt.Errorf("receiving a message: %w", err)
+	}
+	files, err := openRights(rights[:rn])
+	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		err = errors.New("receiving a message: it is longer than any that is sent")
+	}
+	var m Message
+	if err == nil {
+		m, err = decode(data[:n])
+	}
+	if err != nil {
+		closeAll(files)
+		return Message{}, nil, err
+	}
+	return m, files, nil
+}
+
+// decode reads one message.
+func decode(data []byte) (Message, error) {
+	var m Message
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Message{}, fmt.Errorf("decoding a message: %w", err)
+	}
+	if m.Kind == "" {
+		return Message{}, errors.New("decoding a message: it has no kind")
+	}
+	return m, nil
+}
+
+// packRights makes a control message of files. It does not use File.Fd, which may set an open file description to blocking:
+// a listener's is shared with the server.
+func packRights(files []*os.File) ([]byte, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		if err := raw.Control(func(fd uintptr) { fds[i] = int(fd) }); err != nil {
+			return nil, err
+		}
+	}
+	return unix.UnixRights(fds...), nil
+}
+
+// openRights takes the descriptors out of a control message. The net package receives them close-on-exec.
+func openRights(oob []byte) ([]*os.File, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("parsing a control message: %w", err)
+	}
+	var files []*os.File
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("parsing received files: %w", err)
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// DialLink connects to a holder's attach socket.
+func DialLink(path string) (*Link, error) {
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the holder: %w", err)
+	}
+	return &Link{conn: conn}, nil
+}

@@ -1,0 +1,56 @@
+package holder
+
+import (
+	"azimds/netsetup"
+)
+
+// Kind names a message on a [Link].
+type Kind string
+
+// The messages, in the order of a session. Each is one JSON object in one datagram.
+const (
+	KindHello    Kind = "hello"    // server: configuration is valid, hand me the listeners
+	KindOffer    Kind = "offer"    // holder: the listeners, as file descriptors, and what they are
+	KindCheck    Kind = "check"    // holder: the next connection from this socket inode is mine
+	KindExpect   Kind = "expect"   // server: let it come
+	KindSeen     Kind = "seen"     // server: it came, and this is who the kernel says it was
+	KindReady    Kind = "ready"    // holder: seen and answered; the interception works
+	KindAsk      Kind = "ask"      // server: is this socket in the command's process tree; or: report
+	KindAnswer   Kind = "answer"   // holder: the answer to an ask, with its ID
+	KindStop     Kind = "stop"     // server: take it down
+	KindStopping Kind = "stopping" // holder: it is coming down
+	KindStopped  Kind = "stopped"  // holder: it is down
+	KindFailed   Kind = "failed"   // holder: it cannot be done, and why
+)
+
+// Message is everything that crosses a [Link]; a kind uses the fields that it names.
+type Message struct {
+	Kind    Kind             `json:"kind"`
+	Offer   *Offer           `json:"offer,omitempty"`
+	Inode   uint64           `json:"inode,omitempty"`
+	UID     uint32           `json:"uid,omitempty"`
+	ID      uint64           `json:"id,omitempty"`
+	InTree  bool             `json:"in_tree,omitempty"`
+	Report  *netsetup.Report `json:"report,omitempty"`
+	Failure *Failure         `json:"failure,omitempty"`
+	Error   string           `json:"error,omitempty"`
+}
+
+// Offer describes the listeners that travel with it: the endpoint's, then the control socket's.
+type Offer struct {
+	Plan   netsetup.Plan `json:"plan"`
+	Reason string        `json:"reason"` // why this mode, one sentence
+	Owner  Owner         `json:"owner"`
+	Dir    string        `json:"dir"`    // the instance's state folder
+	Tree   int           `json:"tree"`   // serve only descendants of this pid; 0 serves all of the owner's processes
+	Holder int           `json:"holder"` // pid
+}
+
+// Failure is why a session could not start or had to end, already in words: the types behind it do not cross the link.
+type Failure struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // a command to paste
+	Exit    int    `json:"exit"`
+}
+
+func (f *Failure) Error() string { return f.Message }

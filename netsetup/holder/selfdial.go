@@ -1,0 +1,109 @@
+package holder
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// probe is a connection of the holder's own through the interception, as the owner would make it.
+type probe struct {
+	file  *os.File // a TCP socket, not yet connected
+	inode uint64
+}
+
+// newProbe opens a TCP socket that belongs to the owner. The thread takes on the owner's filesystem uid for the one
+// moment in which the socket is made (setfsuid(2), per thread): that uid is what sock_diag reports as the socket's owner
+// and what the kernel's owner match compares. The thread's groups stay root's, so the exemption by group does not apply.
+func newProbe(owner Owner) (*probe, error) {
+	fd, err := socketAs(int(owner.UID))
+	if err != nil {
+		return nil, fmt.Errorf("opening a socket as %s: %w", owner, err)
+	}
+	file := os.NewFile(uintptr(fd), "self-dial")
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading a socket's inode: %w", err), file.Close())
+	}
+	return &probe{file: file, inode: st.Ino}, nil
+}
+
+func socketAs(uid int) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := setFsuid(uid); err != nil {
+		return -1, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if back := setFsuid(os.Geteuid()); back != nil {
+		runtime.LockOSThread() // once more than is undone: the thread must not serve another goroutine
+		return -1, errors.Join(err, back)
+	}
+	return fd, err
+}
+
+// setFsuid changes the thread's filesystem uid; the call reports no error, so it is asked again.
+func setFsuid(uid int) error {
+	if _, err := unix.SetfsuidRetUid(uid); err != nil {
+		return fmt.Errorf("taking on filesystem uid %d: %w", uid, err)
+	}
+	now, err := unix.SetfsuidRetUid(-1) // invalid: changes nothing, returns the present one
+	if err != nil || now != uid {
+		return fmt.Errorf("taking on filesystem uid %d: it stayed %d: %w", uid, now, syscall.EPERM)
+	}
+	return nil
+}
+
+// ask connects to endpoint, sends the request of an SDK's probe, which carries no Metadata header, and reads the answer:
+// 400 from a server that calls itself IMDS.
+func (p *probe) ask(ctx context.Context, endpoint netip.AddrPort) error {
+	fd := int(p.file.Fd()) // blocking; bounded by the kernel's own listen queue: it answers without the server
+	limit := unix.NsecToTimeval(selfDialLimit.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil { // connect(2) too, socket(7)
+		return fmt.Errorf("limiting a socket: %w", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: endpoint.Addr().As4(), Port: int(endpoint.Port())}); err != nil {
+		return fmt.Errorf("connecting to %s: %w", endpoint, err)
+	}
+	conn, err := net.FileConn(p.file)
+	if err != nil {
+		return fmt.Errorf("opening the connection to %s: %w", endpoint, err)
+	}
+	defer conn.Close()
+	giveUp := context.AfterFunc(ctx, func() { conn.Close() })
+	defer giveUp()
+	if err := exchange(conn, endpoint); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return nil
+}
+
+func exchange(conn net.Conn, endpoint netip.AddrPort) error {
+	req, err := http.NewRequest(http.MethodGet, "http://"+endpoint.Addr().String()+"/metadata/identity/oauth2/token", nil)
+	if err != nil {
+		return fmt.Errorf("making the probe: %w", err)
+	}
+	req.Close = true
+	if err := req.Write(conn); err != nil {
+		return fmt.Errorf("sending the probe to %s: %w", endpoint, err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", endpoint, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest || !strings.HasPrefix(resp.Header.Get("Server"), "IMDS/") {
+		return fmt.Errorf("reading the answer of %s: it is %q from %q and not ours", endpoint, resp.Status, resp.Header.Get("Server"))
+	}
+	return nil
+}

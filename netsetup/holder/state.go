@@ -1,0 +1,194 @@
+package holder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The files of an instance's state folder.
+const (
+	lockFile    = "lock"         // flock(2)ed by the living holder, with its pid
+	controlFile = "control.sock" // the server's control socket, the owner's
+	attachFile  = "holder.sock"  // where a server that was not started by the holder asks for its listeners
+)
+
+// Root of all state. Interception is per network namespace and /run is not, so a folder is named after the namespace.
+const runDir = "/run/azimds"
+
+// LockedError says that another holder lives in this network namespace.
+type LockedError struct {
+	PID int // 0 when it could not be read
+	Dir string
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("locking %q: held by process %d", filepath.Join(e.Dir, lockFile), e.PID)
+}
+
+// Dir is the state folder for the network namespace of the calling process: /run/azimds/<inode>/default. There is one
+// instance in a namespace, since there is one address.
+func Dir() (string, error) {
+	inode, err := namespace()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(runDir, strconv.FormatUint(inode, 10), "default"), nil
+}
+
+// ControlSocket is where the server of the calling process's network namespace listens for its owner.
+func ControlSocket() (string, error) {
+	dir, err := Dir()
+	return filepath.Join(dir, controlFile), err
+}
+
+// AttachSocket is where the holder of the calling process's network namespace listens for a server.
+func AttachSocket() (string, error) {
+	dir, err := Dir()
+	return filepath.Join(dir, attachFile), err
+}
+
+func namespace() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+		return 0, fmt.Errorf("reading the network namespace: %w", err)
+	}
+	return st.Ino, nil
+}
+
+// State is the locked state folder of a living holder.
+type State struct {
+	Dir  string
+	lock *os.File
+}
+
+// LockState makes the state folder and takes its lock, or says who has it in a [*LockedError].
+func LockState() (*State, error) {
+	dir, err := Dir()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making state folder %q: %w", dir, err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock: %w", err)
+	}
+	s := &State{Dir: dir, lock: lock}
+	if err := s.take(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// take locks the lock file, makes sure that it still is the one with that name (a holder that stops removes it) and
+// writes the pid into it.
+func (s *State) take() error {
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return &LockedError{PID: readPID(s.lock), Dir: s.Dir}
+		}
+		return fmt.Errorf("locking %q: %w", s.lock.Name(), err)
+	}
+	if !s.ours() {
+		return &LockedError{PID: readPID(s.lock), Dir: s.Dir}
+	}
+	if err := s.lock.Truncate(0); err != nil {
+		return fmt.Errorf("writing the lock: %w", err)
+	}
+	if _, err := s.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return fmt.Errorf("writing the lock: %w", err)
+	}
+	return nil
+}
+
+func readPID(lock *os.File) int {
+	data := make([]byte, 32)
+	n, err := lock.ReadAt(data, 0)
+	if n == 0 {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n])))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// Listen makes a unix socket of the network "unix" or "unixpacket" in the folder, that owner alone can connect to. It gets
+// its mode and owner under another name and is then renamed, so that under its own name it was never open to others.
+func (s *State) Listen(network, name string, owner Owner) (*net.UnixListener, error) {
+	path := filepath.Join(s.Dir, name)
+	hidden := path + ".new"
+	for _, stale := range []string{path, hidden} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("removing stale socket: %w", err)
+		}
+	}
+	ln, err := net.ListenUnix(network, &net.UnixAddr{Name: hidden, Net: network})
+	if err != nil {
+		return nil, fmt.Errorf("listening on %q: %w", path, err)
+	}
+	ln.SetUnlinkOnClose(false)
+	err = os.Chmod(hidden, 0o600)
+	if err == nil {
+		err = os.Lchown(hidden, int(owner.UID), int(owner.GID))
+	}
+	if err == nil {
+		err = os.Rename(hidden, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing socket: %w", err), ln.Close())
+	}
+	return ln, nil
+}
+
+// Remove takes the folder away, with all that is in it, unless a janitor did, and releases the lock. Only a holder that has
+// taken its plan down may call it.
+func (s *State) Remove() error {
+	var err error
+	if s.ours() {
+		err = RemoveState(s.Dir)
+	}
+	return errors.Join(err, s.Release())
+}
+
+// ours tells whether the lock file that has the name is the one that is locked. Once it has been removed, the folder may be
+// the next holder's.
+func (s *State) ours() bool {
+	held, err := s.lock.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(s.lock.Name())
+	return err == nil && os.SameFile(held, named)
+}
+
+// Release lets go of the lock and leaves the folder.
+func (s *State) Release() error { return s.lock.Close() }
+
+// RemoveState removes the state folder dir and its parents as far as they are empty. What is not there is not missed.
+func RemoveState(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing state folder: %w", err)
+	}
+	for parent := filepath.Dir(dir); strings.HasPrefix(parent, runDir); parent = filepath.Dir(parent) {
+		err := os.Remove(parent)
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
+			return nil // another namespace's
+		default:
+			return fmt.Errorf("removing state folder: %w", err)
+		}
+	}
+	return nil
+}
