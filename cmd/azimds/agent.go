@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"azimds/imds"
+	"azimds/imds/caller"
+	"azimds/imds/control"
+	"azimds/imds/token"
+	"azimds/netsetup"
+	"azimds/netsetup/holder"
+)
+
+// rememberedCallers is how many of the last requests and refusals a status shows.
+const rememberedCallers = 10
+
+// agent is what the metadata endpoint, the control socket and the link to the holder have in common.
+type agent struct {
+	*server
+	offer  *holder.Offer
+	tokens *token.Cache
+	since  time.Time
+
+	expected atomic.Uint64 // the socket inode of the holder's own connection; 0 expects none
+	requests atomic.Uint64
+	given    atomic.Uint64
+	failures atomic.Uint64
+	refused  atomic.Uint64
+
+	mu     sync.Mutex
+	recent []control.Activity
+	asked  uint64
+	asks   map[uint64]chan holder.Message
+
+	releasing sync.Once
+	stopped   chan struct{} // closed when the holder has taken the interception down
+	lost      chan struct{} // closed when the link is gone
+}
+
+func newAgent(s *server, offer *holder.Offer) *agent {
+	return &agent{
+		server: s, offer: offer, since: time.Now(),
+		tokens:  token.Cached(s.credential.source, token.CacheOptions{}),
+		asks:    map[uint64]chan holder.Message{},
+		stopped: make(chan struct{}), lost: make(chan struct{}),
+	}
+}
+
+// admit says who may talk to the metadata endpoint: the owner, and nobody else. The holder's own connection is known by
+// its socket, and what the kernel says of it goes back to the holder.
+func (a *agent) admit(c caller.Caller) error {
+	inode := uint64(c.Inode)
+	if a.expected.CompareAndSwap(inode, 0) {
+		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
+			return err
+		}
+		if c.UID == a.offer.Owner.UID {
+			return nil
+		}
+	}
+	if c.UID != a.offer.Owner.UID {
+		return fmt.Errorf("uid %d is not the owner, %s", c.UID, a.offer.Owner)
+	}
+	if a.offer.Tree == 0 {
+		return nil
+	}
+	ok, err := a.inTree(inode)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for the socket's process: %w", err)
+	case !ok:
+		return errors.New("the socket is of no process that the command started")
+	}
+	return nil
+}
+
+// inTree tells whether a socket belongs to the command's process tree. Where this process may not look, the holder does.
+func (a *agent) inTree(inode uint64) (bool, error) {
+	ok, err := inTree(a.offer.Tree, os.Getpid())(inode)
+	if ok || err == nil {
+		return ok, nil
+	}
+	answer, askErr := a.ask(context.Background(), holder.Message{Kind: holder.KindAsk, Inode: inode})
+	if askErr != nil {
+		return false, errors.Join(err, askErr)
+	}
+	return answer.InTree, nil
+}
+
+// observe counts and remembers what the metadata endpoint did.
+func (a *agent) observe(e imds.Event) {
+	switch {
+	case e.Refused():
+		a.refused.Add(1)
+	case e.Route == "token" && e.Status == 200:
+		a.requests.Add(1)
+		a.given.Add(1)
+	case e.Status >= 500:
+		a.requests.Add(1)
+		a.failures.Add(1)
+	default:
+		a.requests.Add(1)
+	}
+	seen := control.Activity{Time: e.At, Route: e.Route, Status: e.Status, Resource: e.Resource, Reason: e.Reason}
+	if e.Caller != (caller.Caller{}) {
+		seen.UID = &e.Caller.UID
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.recent) == rememberedCallers {
+		copy(a.recent, a.recent[1:])
+		a.recent = a.recent[:rememberedCallers-1]
+	}
+	a.recent = append(a.recent, seen)
+}
+
+// followHolder acts on what the holder says, until it has taken the interception down or is gone.
+func (a *agent) followHolder() error {
+	for {
+		m, files, err := a.link.Receive()
+		for _, f := range files {
+			f.Close() // none is awaited
+		}
+		if err != nil {
+			select {
+			case <-a.stopped:
+				return nil
+			default:
+			}
+			close(a.lost)
+			if errors.Is(err, io.EOF) {
+				err = errHolderGone
+			}
+			return err
+		}
+		if done, err := a.act(m); done || err != nil {
+			return err
+		}
+	}
+}
+
+func (a *agent) act(m holder.Message) (done bool, err error) {
+	switch m.Kind {
+	case holder.KindCheck:
+		a.expected.Store(m.Inode)
+		return false, a.link.Send(holder.Message{Kind: holder.KindExpect})
+	case holder.KindReady:
+		return false, a.ready()
+	case holder.KindAnswer:
+		a.deliver(m)
+	case holder.KindFailed:
+		if m.Failure != nil {
+			close(a.lost)
+			return true, m.Failure
+		}
+	case holder.KindStopped:
+		close(a.stopped)
+		if m.Error != "" {
+			return true, fmt.Errorf("taking the interception down: %s", m.Error)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// ready tells the person and whoever started this process.
+func (a *agent) ready() error {
+	if err := a.announce(); err != nil {
+		a.log.Debug("announcing", "error", err) // nobody reads standard output any more
+	}
+	if a.tether == nil {
+		return nil
+	}
+	if _, err := io.WriteString(a.tether, readyLine); err != nil {
+		return fmt.Errorf("reporting that the server is ready: %w", err)
+	}
+	return nil
+}
+
+// release asks the holder, once, to take the interception down.
+func (a *agent) release() {
+	a.releasing.Do(func() {
+		if err := a.link.Send(holder.Message{Kind: holder.KindStop}); err != nil {
+			a.log.Debug("asking the holder to stop", "error", err)
+		}
+	})
+}
+
+// Stop has the holder take the interception down, and returns when it has.
+func (a *agent) Stop(ctx context.Context) error {
+	a.release()
+	select {
+	case <-a.stopped:
+		return nil
+	case <-a.lost:
+		return errHolderGone
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Token gets a token as a client of the metadata endpoint would.
+func (a *agent) Token(ctx context.Context, r token.Request) (token.Token, error) {
+	return a.tokens.Token(ctx, r)
+}
+
+// ask puts a question to the holder and waits for the answer.
+func (a *agent) ask(ctx context.Context, m holder.Message) (holder.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	answer := make(chan holder.Message, 1)
+	a.mu.Lock()
+	a.asked++
+	m.ID = a.asked
+	a.asks[m.ID] = answer
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.asks, m.ID)
+	}()
+	if err := a.link.Send(m); err != nil {
+		return holder.Message{}, err
+	}
+	select {
+	case got := <-answer:
+		if got.Error != "" {
+			return got, fmt.Errorf("asking the holder: %s", got.Error)
+		}
+		return got, nil
+	case <-a.lost:
+		return holder.Message{}, errHolderGone
+	case <-ctx.Done():
+		return holder.Message{}, fmt.Errorf("asking the holder: %w", ctx.Err())
+	}
+}
+
+func (a *agent) deliver(m holder.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if waiting, ok := a.asks[m.ID]; ok {
+		waiting <- m
+		delete(a.asks, m.ID)
+	}
+}
+
+// Status describes the agent.
+func (a *agent) Status(ctx context.Context) (control.Status, error) {
+	v, _ := buildVersion()
+	s := control.Status{
+		Version: v, Since: a.since,
+		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
+		Server: os.Getpid(), Holder: a.offer.Holder,
+		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
+		Plan: strings.Split(strings.TrimSpace(a.offer.Plan.String()), "\n"), Tree: a.offer.Tree,
+		Credential: string(a.config.Credential), Emulated: a.credential.emulated,
+		Account: a.credential.account(ctx),
+		Counts: control.Counts{
+			Requests: a.requests.Load(), Tokens: a.given.Load(), Failures: a.failures.Load(), Refused: a.refused.Load(),
+		},
+	}
+	answer, err := a.ask(ctx, holder.Message{Kind: holder.KindAsk})
+	if err != nil {
+		return s, err
+	}
+	if answer.Report == nil {
+		answer.Report = &netsetup.Report{}
+	}
+	s.Residue, s.Delta = answer.Report.Residue, answer.Report.Delta
+	for _, e := range a.tokens.Snapshot() {
+		s.Cached = append(s.Cached, control.Cached{Identity: selectorText(e.Identity), Tenant: e.Tenant, Resource: e.Resource, Expires: e.ExpiresOn})
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.recent {
+		s.Callers = append(s.Callers, a.recent[len(a.recent)-1-i])
+	}
+	return s, nil
+}
+
+func selectorText(s token.Selector) string {
+	if s == (token.Selector{}) {
+		return ""
+	}
+	return string(s.Kind) + "=" + s.Value
+}

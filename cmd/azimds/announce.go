@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"azimds/imds/control"
+)
+
+// announce prints what a person needs to know at the start: how requests are intercepted and why, whose credential is
+// lent and who may ask, a line to try, and how to stop.
+func (a *agent) announce() error {
+	if a.credential.emulated {
+		a.log.Warn("tokens are emulated: they open nothing in Azure")
+	}
+	if a.quiet {
+		return nil
+	}
+	var b strings.Builder
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-11s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer.Plan.Endpoint)
+	field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
+	field("credential", "%s", a.credential.describe)
+	field("account", "%s", accountText(a.credential.account(context.Background())))
+	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree))
+	field("try", `curl -sH Metadata:true \`)
+	fmt.Fprintf(&b, "    %q\n", "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net")
+	if a.tether != nil {
+		field("stop", "Ctrl-C here, or: azimds stop")
+	}
+	if a.credential.emulated {
+		b.WriteString("\n  EMULATED: these tokens are signed by azimds itself and open nothing in Azure.\n")
+	}
+	_, err := fmt.Fprint(a.out, b.String())
+	return err
+}
+
+// accountText says in a line who is signed in.
+func accountText(account control.Account) string {
+	switch {
+	case account.Error != "" && account.Hint != "":
+		return fmt.Sprintf("%s (%s)", account.Error, account.Hint)
+	case account.Error != "":
+		return account.Error
+	case account.Name == "":
+		return "not known yet"
+	case account.Tenant == "":
+		return fmt.Sprintf("%s (%s)", account.Name, account.Type)
+	default:
+		return fmt.Sprintf("%s (%s), tenant %s", account.Name, account.Type, account.Tenant)
+	}
+}
+
+// servedText says in a line who may ask.
+func servedText(name string, uid uint32, tree int) string {
+	if tree != 0 {
+		return fmt.Sprintf("process %d of user %s (uid %d) and what it starts; nobody else", tree, name, uid)
+	}
+	return fmt.Sprintf("programs of user %s (uid %d); nobody else", name, uid)
+}

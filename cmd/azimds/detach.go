@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// runDetached starts "azimds run" anew with its output in a file, and returns when that is ready. It leaves the terminal
+// only then: until it is ready, sudo may have to ask for a password there.
+func runDetached(cmd *cobra.Command, logFile string) error {
+	if logFile == "" {
+		var err error
+		if logFile, err = defaultLogFile(); err != nil {
+			return err
+		}
+	}
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the log file: %w", err)
+	}
+	defer log.Close()
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("opening the log file: %w", err)
+	}
+	wait, report, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("making a pipe: %w", err)
+	}
+	defer wait.Close()
+	agent := exec.Command("/proc/self/exe", append([]string{"run", "--ready-fd=3"}, passOn(cmd)...)...)
+	agent.Stdout, agent.Stderr = log, log
+	agent.ExtraFiles = []*os.File{report}
+	if err := errors.Join(agent.Start(), report.Close()); err != nil {
+		return fmt.Errorf("starting the agent: %w", err)
+	}
+	word, err := io.ReadAll(wait)
+	if err == nil && string(word) == readyLine {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "azimds runs as process %d and logs to %s\nstop it with: azimds stop\n", agent.Process.Pid, logFile)
+		return err
+	}
+	return notReady(agent, log, from, err)
+}
+
+// notReady says why an agent did not become ready: with its own words, which are in the log from the offset on.
+func notReady(agent *exec.Cmd, log *os.File, from int64, cause error) error {
+	waitErr := agent.Wait()
+	said, err := io.ReadAll(io.NewSectionReader(log, from, 64<<10))
+	text := strings.TrimPrefix(strings.TrimSpace(string(said)), "azimds: ")
+	var exit *exec.ExitError
+	if err != nil || text == "" || !errors.As(waitErr, &exit) {
+		return fmt.Errorf("starting the agent, which logs to %q: %w", log.Name(), errors.Join(cause, waitErr, err))
+	}
+	return &detachError{text: text, exit: exit.ExitCode()}
+}
+
+// detachError is what a detached agent said before it ended.
+type detachError struct {
+	text string
+	exit int
+}
+
+func (e *detachError) Error() string { return e.text }
+
+// defaultLogFile is azimds.log in the person's state folder (XDG Base Directory Specification), for root in /var/log.
+func defaultLogFile() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/log/azimds.log", nil
+	}
+	dir := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(dir) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("finding a place for the log: %w", err)
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	dir = filepath.Join(dir, "azimds")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making a place for the log: %w", err)
+	}
+	return filepath.Join(dir, "azimds.log"), nil
+}
+
+// detached reports that the agent is ready to the process that waits at the other end of fd, and leaves its terminal.
+// Without an fd there is nothing to do.
+func detached(fd int) error {
+	if fd == 0 {
+		return nil
+	}
+	if _, err := syscall.Setsid(); err != nil {
+		return fmt.Errorf("leaving the terminal: %w", err)
+	}
+	report := os.NewFile(uintptr(fd), "ready")
+	_, err := io.WriteString(report, readyLine)
+	if err := errors.Join(err, report.Close()); err != nil {
+		return fmt.Errorf("reporting that the agent is ready: %w", err)
+	}
+	return nil
+}

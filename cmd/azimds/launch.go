@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"azimds/config"
+	"azimds/imds/caller"
+	"azimds/netsetup"
+	"azimds/netsetup/holder"
+)
+
+// exemptGroup is the supplementary group whose members the interception passes by. Root gives it to the server alone: it
+// is how the agent itself reaches a real metadata service. It is in no range that distributions hand out to users.
+const exemptGroup = 169254
+
+// stopLimit bounds a stop: releaseLimit, the drain of 5 s, and what is left to two processes to end.
+const stopLimit = 30 * time.Second
+
+// launch is an agent that this process started: a server, and a holder that is this process itself when it is root and was
+// started through sudo otherwise.
+type launch struct {
+	owner  holder.Owner
+	server *exec.Cmd
+	tether *os.File // the server reports on it, and stops when it ends
+	ready  chan struct{}
+	ended  chan struct{} // closed when server and holder have ended
+	err    error         // why; read after ended
+	cancel context.CancelFunc
+}
+
+// launchOptions say how to launch.
+type launchOptions struct {
+	config config.Config
+	args   []string // settings for the server
+	quiet  bool     // print nothing on standard output
+	tree   int      // serve only descendants of this process; 0 serves all of the owner's
+	log    *slog.Logger
+}
+
+// start starts the server and the holder. It returns when both are under way; ready and ended tell how it goes on.
+func start(ctx context.Context, o launchOptions) (*launch, error) {
+	owner, err := ownerFor(o.config.User)
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 && owner.UID != uint32(os.Getuid()) {
+		return nil, fmt.Errorf("serving %s: %w", owner, errNeedRoot)
+	}
+	holderEnd, serverEnd, err := holder.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer serverEnd.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	l := &launch{owner: owner, ready: make(chan struct{}), ended: make(chan struct{}), cancel: cancel}
+	if err := l.startServer(serverEnd, o); err != nil {
+		cancel()
+		return nil, errors.Join(err, holderEnd.Close())
+	}
+	held := make(chan error, 1)
+	if os.Geteuid() == 0 {
+		go func() { held <- hold(ctx, holderEnd, l.holderOptions(o)) }()
+	} else {
+		go func() { held <- sudoHold(holderEnd, o) }()
+	}
+	go l.follow(held)
+	return l, nil
+}
+
+// startServer starts the server as the owner, in a session of its own: a terminal's Ctrl-C is for this process.
+func (l *launch) startServer(link *os.File, o launchOptions) error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("making a socket pair: %w", err)
+	}
+	l.tether = os.NewFile(uintptr(fds[0]), "tether")
+	theirs := os.NewFile(uintptr(fds[1]), "tether")
+	defer theirs.Close()
+	args := append([]string{"serve", "--link-fd=3", "--tether-fd=4"}, o.args...)
+	if o.quiet {
+		args = append(args, "--quiet")
+	}
+	l.server = exec.Command("/proc/self/exe", args...)
+	l.server.Args[0] = "azimds"
+	l.server.Stdout, l.server.Stderr = os.Stdout, os.Stderr
+	l.server.ExtraFiles = []*os.File{link, theirs}
+	l.server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if os.Geteuid() == 0 {
+		l.server.SysProcAttr.Credential = credentialOf(l.owner, exemptGroup)
+	}
+	l.server.Env = environFor(l.owner, os.Environ())
+	if err := l.server.Start(); err != nil {
+		return errors.Join(fmt.Errorf("starting the server as %s: %w", l.owner, err), l.tether.Close())
+	}
+	return nil
+}
+
+// credentialOf is the owner, with more supplementary groups.
+func credentialOf(o holder.Owner, more ...uint32) *syscall.Credential {
+	return &syscall.Credential{Uid: o.UID, Gid: o.GID, Groups: append(more, o.Groups...)}
+}
+
+func (l *launch) holderOptions(o launchOptions) holder.Options {
+	server := l.server.Process.Pid
+	return holder.Options{
+		Want:        wanted(o.config),
+		Owner:       l.owner,
+		ExemptGroup: exemptGroup,
+		Tree:        o.tree,
+		Janitor:     []string{"/proc/self/exe", "janitor"},
+		JanitorLog:  os.Stderr,
+		Explain:     explain,
+		InTree:      inTree(o.tree, server),
+		Log:         o.log,
+		After:       stopHere,
+	}
+}
+
+// inTree asks /proc whether a socket belongs to the command's process tree.
+func inTree(tree int, except ...int) func(uint64) (bool, error) {
+	return func(inode uint64) (bool, error) {
+		_, ok, err := caller.InTree("/proc", inode, tree, except...)
+		return ok, err
+	}
+}
+
+func wanted(c config.Config) netsetup.Want {
+	return netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata}
+}
+
+// hold is the holder in this process.
+func hold(ctx context.Context, end *os.File, o holder.Options) error {
+	link, err := holder.OpenLink(end)
+	if err != nil {
+		return err
+	}
+	return holder.Run(ctx, link, o)
+}
+
+// sudoHold starts the holder through sudo, with the link as its standard input: sudo closes every other file. It returns
+// when sudo has: the holder has then gone on by itself, and its life hangs on the link.
+func sudoHold(end *os.File, o launchOptions) error {
+	defer end.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	args := []string{"-p", "azimds needs root for the network part. Password for %p: ", "--", self, "hold",
+		"--mode=" + string(o.config.Mode), "--shadow-metadata=" + strconv.FormatBool(o.config.ShadowMetadata),
+		"--log-level=" + levelName(o.config.Log.Level), "--log-format=" + string(o.config.Log.Format),
+		"--tree=" + strconv.Itoa(o.tree)}
+	sudo := exec.Command("sudo", args...)
+	sudo.Stdin, sudo.Stdout, sudo.Stderr = end, os.Stderr, os.Stderr
+	if err := sudo.Run(); err != nil {
+		return fmt.Errorf("starting the network part through sudo: %w", err)
+	}
+	return nil
+}
+
+// follow waits for both processes, and for the server's word that it is ready.
+func (l *launch) follow(held <-chan error) {
+	defer close(l.ended)
+	go l.report()
+	holderErr := <-held
+	if holderErr != nil && os.Geteuid() != 0 {
+		l.stop() // sudo said no: nobody will answer the server
+	}
+	serverErr := l.server.Wait()
+	l.cancel()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(serverErr, &exit) && exit.Exited():
+		l.err = exitError(exit.ExitCode()) // it has said why
+		if os.Geteuid() != 0 && holderErr != nil {
+			l.err = holderErr
+		}
+	case serverErr != nil:
+		l.err = fmt.Errorf("running the server: %w", serverErr)
+	case holderErr != nil:
+		l.err = holderErr
+	}
+}
+
+// report closes ready when the server says so.
+func (l *launch) report() {
+	line, err := bufio.NewReader(l.tether).ReadString('\n')
+	if err == nil && line == readyLine {
+		close(l.ready)
+	} else if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
+		slog.Debug("reading the tether", "error", err)
+	}
+}
+
+// stop has both processes end; it does not wait.
+func (l *launch) stop() {
+	l.cancel()
+	if raw, err := l.tether.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	}
+}
+
+// wait stops the agent and waits until it has ended. A server that does not end in time is killed.
+func (l *launch) wait() error {
+	l.stop()
+	select {
+	case <-l.ended:
+	case <-time.After(stopLimit):
+		if err := l.server.Process.Kill(); err != nil {
+			return fmt.Errorf("ending the server: %w", err)
+		}
+		<-l.ended
+	}
+	return l.err
+}
+
+func levelName(l slog.Level) string { return strings.ToLower(l.String()) }

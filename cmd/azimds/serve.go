@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"azimds/config"
+	"azimds/imds"
+	"azimds/imds/caller"
+	"azimds/imds/control"
+	"azimds/netsetup"
+	"azimds/netsetup/holder"
+)
+
+// releaseLimit is how long a server waits for its holder to take the interception down, which gives itself 15 s.
+const releaseLimit = 20 * time.Second
+
+// lostLimit is how long requests under way may take when the interception is lost.
+const lostLimit = 300 * time.Millisecond
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve on listeners handed over by azimds net up, without privilege",
+		Long: `Serve is the unprivileged half of azimds alone. It asks the holder of this network namespace
+(azimds net up) for its listeners, and answers on them as the user that the holder serves.`,
+		Args: cobra.NoArgs,
+	}
+	addSettings(cmd)
+	var o serveOptions
+	cmd.Flags().IntVar(&o.linkFD, "link-fd", 0, "")
+	cmd.Flags().IntVar(&o.tetherFD, "tether-fd", 0, "")
+	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "")
+	hide(cmd, "link-fd", "tether-fd", "quiet")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return serve(cmd, o) }
+	return cmd
+}
+
+type serveOptions struct {
+	linkFD, tetherFD int  // open files of the process that started this one; 0 for none
+	quiet            bool // print nothing on standard output
+}
+
+// serve gives up every privilege, checks the configuration, and only then asks for the listeners.
+func serve(cmd *cobra.Command, o serveOptions) error {
+	if err := holder.Confine(); err != nil {
+		return err
+	}
+	c, err := settings(cmd, false)
+	if err != nil {
+		return err
+	}
+	credential, err := openCredential(c)
+	if err != nil {
+		return err
+	}
+	link, err := openServerLink(o.linkFD)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if o.tetherFD != 0 {
+		signal.Ignore(os.Interrupt, syscall.SIGHUP) // the process that started this one decides
+	}
+	s := &server{
+		config: c, credential: credential, link: link, quiet: o.quiet,
+		out: cmd.OutOrStdout(), log: logger(cmd.ErrOrStderr(), c.Log),
+	}
+	if o.tetherFD != 0 {
+		s.tether = os.NewFile(uintptr(o.tetherFD), "tether")
+		syscall.CloseOnExec(o.tetherFD)
+		defer s.tether.Close()
+	}
+	return s.run(ctx)
+}
+
+// openServerLink takes over the link that this process was started with, or asks the holder of this namespace for one.
+func openServerLink(fd int) (*holder.Link, error) {
+	if fd != 0 {
+		syscall.CloseOnExec(fd)
+		return holder.OpenLink(os.NewFile(uintptr(fd), "link"))
+	}
+	path, err := holder.AttachSocket()
+	if err != nil {
+		return nil, err
+	}
+	return holder.DialLink(path)
+}
+
+// server is the unprivileged process: the metadata endpoint, the control socket and the link to the holder.
+type server struct {
+	config     config.Config
+	credential *credential
+	link       *holder.Link
+	tether     *os.File // to the process that started this one; nil under a service manager
+	quiet      bool
+	out        io.Writer
+	log        *slog.Logger
+}
+
+// run says hello, takes the listeners and serves until the interception has been taken down, or is lost.
+func (s *server) run(ctx context.Context) error {
+	if err := s.link.Send(holder.Message{Kind: holder.KindHello}, os.Stderr); err != nil {
+		return err
+	}
+	offer, endpoint, controlLn, err := s.takeOffer()
+	if err != nil {
+		return err
+	}
+	defer endpoint.Close()
+	defer controlLn.Close()
+	if err := holder.Confined(offer.Owner); err != nil {
+		return fmt.Errorf("refusing to serve with more privilege than a server may have: %w", err)
+	}
+	a := newAgent(s, offer)
+	metadata, resolver, err := s.metadata(a, offer.Plan)
+	if err != nil {
+		return err
+	}
+	defer resolver.Close()
+	s.credential.start()
+	defer s.credential.close()
+	defer a.tokens.Close()
+
+	serving, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
+	group, failing := errgroup.WithContext(serving)
+	group.Go(func() error { return metadata.Serve(failing, endpoint) })
+	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
+	group.Go(func() error {
+		defer drain()
+		return a.followHolder()
+	})
+	group.Go(func() error { return s.awaitEnd(ctx, failing, a) })
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-a.lost: // nothing is intercepted any more: nobody is worth a full drain
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(lostLimit):
+		return errHolderGone
+	}
+}
+
+// metadata assembles the metadata server of this plan.
+func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Resolver, error) {
+	resolver := caller.NewResolver()
+	dialed := caller.LocalAddr
+	if p.Mode == netsetup.IPTables {
+		dialed = caller.OriginalDst
+	}
+	m, err := imds.New(imds.Options{
+		Dialed:  dialed,
+		Callers: resolver,
+		Admit:   a.admit,
+		Source:  a.tokens,
+		Issuer:  s.credential.issuer,
+		Log:     s.log,
+		Observe: a.observe,
+		Limits:  imds.Limits{Connections: s.config.Limits.Connections},
+	})
+	return m, resolver, err
+}
+
+// takeOffer waits for the holder's answer to the hello. A holder that could not start says why.
+func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, error) {
+	m, files, err := s.link.Receive()
+	defer func() {
+		for _, f := range files {
+			f.Close() // the listeners are duplicates
+		}
+	}()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, nil, nil, errHolderGone
+	case err != nil:
+		return nil, nil, nil, err
+	case m.Kind == holder.KindFailed && m.Failure != nil:
+		return nil, nil, nil, m.Failure
+	case m.Kind != holder.KindOffer || m.Offer == nil || len(files) != 2:
+		return nil, nil, nil, fmt.Errorf("waiting for the listeners: the holder sent %q with %d files", m.Kind, len(files))
+	}
+	endpoint, err := net.FileListener(files[0])
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("opening the endpoint's listener: %w", err)
+	}
+	ln, err := net.FileListener(files[1])
+	if err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("opening the control listener: %w", err), endpoint.Close())
+	}
+	controlLn, ok := ln.(*net.UnixListener)
+	if !ok {
+		return nil, nil, nil, errors.Join(errors.New("opening the control listener: it is no unix socket"), endpoint.Close(), ln.Close())
+	}
+	controlLn.SetUnlinkOnClose(false) // the holder's
+	return m.Offer, endpoint, controlLn, nil
+}
+
+// awaitEnd asks the holder to stop when ctx ends, or the tether does.
+func (s *server) awaitEnd(ctx, serving context.Context, a *agent) error {
+	cut := make(chan struct{})
+	if s.tether != nil {
+		go func() { // ends with the tether, which run's caller closes
+			defer close(cut)
+			if _, err := io.Copy(io.Discard, s.tether); err != nil {
+				s.log.Debug("reading the tether", "error", err)
+			}
+		}()
+	}
+	select {
+	case <-ctx.Done():
+	case <-cut:
+	case <-serving.Done():
+		return nil
+	}
+	a.release()
+	select {
+	case <-serving.Done():
+		return nil
+	case <-time.After(releaseLimit):
+		return errors.New("stopping: the holder does not answer")
+	}
+}
+
+// errHolderGone says that the process that holds the interception has ended: its janitor takes it down.
+var errHolderGone = errors.New("the process that holds the interception has ended")

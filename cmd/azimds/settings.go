@@ -1,0 +1,86 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"azimds/config"
+)
+
+// addSettings gives cmd a flag for each configuration key that has one, and --config.
+func addSettings(cmd *cobra.Command) {
+	for _, key := range config.Keys() {
+		if key.Flag == "" {
+			continue
+		}
+		help := key.Summary()
+		if key.Default() == "false" {
+			cmd.Flags().Bool(key.Flag, false, help)
+			continue
+		}
+		cmd.Flags().String(key.Flag, key.Default(), help)
+	}
+	cmd.Flags().String("config", "", "configuration file, laid over those in the usual places")
+}
+
+// given are the flags of cmd that were set, by name.
+func given(cmd *cobra.Command) map[string]string {
+	set := map[string]string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) { set[f.Name] = f.Value.String() })
+	return set
+}
+
+// passOn are the settings of cmd that were given, as arguments for another azimds.
+func passOn(cmd *cobra.Command) []string {
+	var args []string
+	for _, key := range config.Keys() {
+		if f := cmd.Flags().Lookup(key.Flag); key.Flag != "" && f != nil && f.Changed {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	}
+	if f := cmd.Flags().Lookup("config"); f != nil && f.Changed {
+		args = append(args, "--config="+f.Value.String())
+	}
+	return args
+}
+
+// settings loads the configuration for cmd. A process that acts as root reads only what root alone can write, and leaves a
+// --config file that is somebody else's to the server, which runs as the owner and refuses what such a file may not set.
+func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
+	environ := os.Environ()
+	sources := config.Sources{
+		System:   config.SystemFile,
+		User:     config.UserFile(environ),
+		Environ:  environ,
+		Flags:    given(cmd),
+		RootOnly: actsAsRoot,
+	}
+	if f := cmd.Flags().Lookup("config"); f != nil && !(actsAsRoot && anothers(f.Value.String())) {
+		sources.File = f.Value.String()
+	}
+	loaded, err := config.Load(sources)
+	if err != nil {
+		return config.Config{}, &configError{err}
+	}
+	return loaded.Config, nil
+}
+
+// anothers tells whether a file belongs to somebody other than root.
+func anothers(path string) bool {
+	var st unix.Stat_t
+	return path != "" && unix.Stat(path, &st) == nil && st.Uid != 0
+}
+
+// logger writes log lines to w as c says.
+func logger(w io.Writer, c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"azimds/imds/control"
+	"azimds/netsetup"
+)
+
+func newStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what is intercepted, who is signed in, what is cached and who asked",
+		Long: `Status asks the running agent. It exits with 0 when all is well and with 3 when no agent runs or
+something is wrong.`,
+		Args: cobra.NoArgs,
+	}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client, err := agentClient()
+		if err != nil {
+			return err
+		}
+		status, err := client.Status(cmd.Context())
+		if errors.Is(err, control.ErrNoAgent) {
+			return noAgent(cmd, *asJSON)
+		}
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			err = printJSON(cmd.OutOrStdout(), status)
+		} else {
+			err = printStatus(cmd.OutOrStdout(), status, time.Now())
+		}
+		if err == nil && !healthy(status) {
+			return exitError(exitFound)
+		}
+		return err
+	}
+	return cmd
+}
+
+// healthy tells whether there is nothing for a person to do.
+func healthy(s control.Status) bool {
+	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == ""
+}
+
+// noAgent says that nothing runs, and what a dead agent left.
+func noAgent(cmd *cobra.Command, asJSON bool) error {
+	report, err := netsetup.NewHost(netsetup.Options{}).Check(cmd.Context(), netsetup.Plan{})
+	if err != nil && os.Geteuid() == 0 {
+		return err
+	}
+	if asJSON {
+		left := struct {
+			Running bool     `json:"running"`
+			Residue []string `json:"residue"`
+		}{Residue: report.Residue}
+		if err := printJSON(cmd.OutOrStdout(), left); err != nil {
+			return err
+		}
+		return exitError(exitFound)
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), "no azimds runs in this network namespace")
+	for _, what := range report.Residue {
+		fmt.Fprintf(cmd.OutOrStdout(), "  left behind: %s\n", what)
+	}
+	hint := "start one with: azimds run"
+	if len(report.Residue) > 0 {
+		hint = "remove it with: sudo azimds cleanup"
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "  %s\n", hint)
+	return exitError(exitFound)
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// printStatus writes a status for a terminal of 80 columns.
+func printStatus(w io.Writer, s control.Status, now time.Time) error {
+	var b strings.Builder
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
+	field("mode", "%s: %s", s.Mode, s.Reason)
+	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
+	field("credential", "%s", s.Credential)
+	field("account", "%s", accountText(s.Account))
+	if s.Emulated {
+		field("", "EMULATED: these tokens open nothing in Azure")
+	}
+	for _, what := range s.Residue {
+		field("residue", "%s", what)
+	}
+	for _, what := range s.Delta {
+		field("missing", "%s", what)
+	}
+	field("requests", "%d, tokens %d, failures %d, callers refused %d", s.Counts.Requests, s.Counts.Tokens, s.Counts.Failures, s.Counts.Refused)
+	for i, c := range s.Cached {
+		name := ""
+		if i == 0 {
+			name = "cached"
+		}
+		field(name, "%s%s for %s", c.Resource, parenthesised(c.Identity), round(c.Expires.Sub(now)))
+	}
+	for i, a := range s.Callers {
+		name := ""
+		if i == 0 {
+			name = "callers"
+		}
+		field(name, "%s", activityText(a))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func parenthesised(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
+}
+
+// activityText is one request in a line.
+func activityText(a control.Activity) string {
+	who := "uid unknown"
+	if a.UID != nil {
+		who = fmt.Sprintf("uid %d", *a.UID)
+	}
+	what := fmt.Sprintf("%s %d %s", a.Route, a.Status, a.Resource)
+	if a.Status == 0 {
+		what = "refused: " + a.Reason
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s  %s  %s", a.Time.Local().Format(time.TimeOnly), who, what))
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Second) }

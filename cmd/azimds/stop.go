@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"azimds/imds/control"
+	"azimds/netsetup/holder"
+)
+
+func newStop() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the agent of this network namespace and wait until it has ended",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), stopLimit)
+			defer cancel()
+			client, err := agentClient()
+			if err != nil {
+				return err
+			}
+			status, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			processes, err := watch(status.Server, status.Holder)
+			if err != nil {
+				return err
+			}
+			if err := client.Stop(ctx); err != nil {
+				return err
+			}
+			if err := waitGone(ctx, processes); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "azimds has stopped; nothing is intercepted any more")
+			return err
+		},
+	}
+}
+
+func agentClient() (*control.Client, error) {
+	path, err := holder.ControlSocket()
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(path), nil
+}
+
+// watch opens a file descriptor for each process, which a recycled number cannot take over: pidfd_open(2).
+func watch(pids ...int) ([]int, error) {
+	var fds []int
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		switch {
+		case errors.Is(err, unix.ESRCH):
+		case err != nil:
+			return nil, fmt.Errorf("watching process %d: %w", pid, err)
+		default:
+			fds = append(fds, fd)
+		}
+	}
+	return fds, nil
+}
+
+// waitGone waits until each process has ended, and closes the descriptors.
+func waitGone(ctx context.Context, fds []int) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(stopLimit)
+	}
+	var errs []error
+	for _, fd := range fds {
+		errs = append(errs, waitOne(fd, deadline), unix.Close(fd))
+	}
+	return errors.Join(errs...)
+}
+
+func waitOne(fd int, deadline time.Time) error {
+	for {
+		left := max(time.Until(deadline), 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("waiting for the agent to end: %w", err)
+		case n == 0:
+			return fmt.Errorf("waiting for the agent to end: %w", context.DeadlineExceeded)
+		default:
+			return nil
+		}
+	}
+}

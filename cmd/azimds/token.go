@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"azimds/imds/control"
+	"azimds/imds/token"
+)
+
+func newToken() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token RESOURCE",
+		Short: "Get one token through the running agent and show what is in it",
+		Example: `  azimds token https://vault.azure.net
+  azimds token https://management.azure.com/ --json`,
+		Args: cobra.ExactArgs(1),
+	}
+	raw := cmd.Flags().Bool("raw", false, "print the token itself and nothing else")
+	asJSON := cmd.Flags().Bool("json", false, "print the claims as JSON")
+	cmd.MarkFlagsMutuallyExclusive("raw", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := agentClient()
+		if err != nil {
+			return err
+		}
+		reply, err := client.Token(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if reply.Error != "" {
+			return &token.Error{Message: reply.Error, Command: reply.Hint, Err: errors.New(reply.Error)}
+		}
+		if *raw {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), reply.AccessToken)
+			return err
+		}
+		claims, err := token.ParseClaims(reply.AccessToken)
+		if err != nil {
+			return fmt.Errorf("reading the token, which is not a JWT (see it with --raw): %w", err)
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), claims.Raw)
+		}
+		return printClaims(cmd.OutOrStdout(), args[0], claims, reply, time.Now())
+	}
+	return cmd
+}
+
+// printClaims says what a token is, for a person.
+func printClaims(w io.Writer, resource string, c token.Claims, reply control.TokenReply, now time.Time) error {
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-11s %s\n", name, value)
+		}
+	}
+	field("resource", resource)
+	field("audience", c.Audience)
+	if c.IsApp() {
+		field("kind", "an application's token, as a managed identity's is")
+	} else {
+		field("kind", "a user's token: it has scp and no roles, a managed identity's does not")
+	}
+	field("user", c.UPN)
+	field("client id", c.AppID)
+	field("object id", c.ObjectID)
+	field("tenant", c.TenantID)
+	field("issuer", c.Issuer)
+	field("scopes", c.Scope)
+	field("roles", strings.Join(c.Roles, " "))
+	field("expires", fmt.Sprintf("%s (in %s)", reply.ExpiresOn.Local().Format(time.DateTime), round(reply.ExpiresOn.Sub(now))))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
