@@ -1,0 +1,90 @@
+// Command bench compares azimds with a bare net/http server that answers the same bytes, side by side in one run: rounds
+// interleaved, medians, and ratios taken within a round, because a machine's speed drifts more than the two differ. Both
+// run in a network namespace of their own. Differences under about a fifth mean nothing.
+//
+// Missing a goal is not a failure: the exit code is 1 only when something could not be measured.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"azimds/test/demo/sandbox"
+)
+
+// limit bounds the whole benchmark; it takes half a minute.
+const limit = 170 * time.Second
+
+func main() {
+	azimds := flag.String("azimds", "", "`program` to measure (default: the one of this source tree, built stripped)")
+	rounds := flag.Int("rounds", 11, "interleaved rounds, at least 5")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	code, err := run(ctx, *azimds, *rounds)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = 1
+	}
+	cancel()
+	stop()
+	os.Exit(code)
+}
+
+// run builds the programs and then runs itself in a sandbox, where it is given their folder as argument.
+func run(ctx context.Context, azimds string, rounds int) (code int, err error) {
+	if sandbox.Inside() {
+		if err := sandbox.Enter(); err != nil {
+			return 1, err
+		}
+		return 0, compare(ctx, flag.Arg(0), rounds)
+	}
+	if rounds < 5 || flag.NArg() > 0 {
+		return 1, errors.New("reading arguments: want [--azimds PROGRAM] [--rounds N], N at least 5")
+	}
+	dir, err := os.MkdirTemp("", "azimds-bench-")
+	if err != nil {
+		return 1, fmt.Errorf("making a folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := build(ctx, dir, "bare", "./test/bench/bare"); err != nil {
+		return 1, err
+	}
+	if azimds == "" {
+		err = build(ctx, dir, "azimds", "./cmd/azimds")
+	} else {
+		err = copyProgram(azimds, filepath.Join(dir, "azimds"))
+	}
+	if err != nil {
+		return 1, err
+	}
+	return sandbox.Rerun(ctx, []string{"--rounds", fmt.Sprint(rounds), dir})
+}
+
+// build builds a package of this module as a release is built.
+func build(ctx context.Context, dir, name, path string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), path)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %q: %w: %s", path, err, text)
+	}
+	return nil
+}
+
+// copyProgram copies a program to where no other process runs it: processes are found by their program.
+func copyProgram(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("reading the program: %w", err)
+	}
+	return os.WriteFile(to, text, 0o755)
+}

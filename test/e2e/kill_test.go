@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"azimds/test/netns"
+)
+
+// point is where a test build stops itself.
+type point struct {
+	phase string
+	step  int
+}
+
+// points are all steps of start and stop in a mode. TestKillPoints proves that there are no more.
+func points(mode string) []point {
+	var all []point
+	for n := 1; n <= 7; n++ {
+		all = append(all, point{"start", n})
+	}
+	changes := map[string]int{"loopback": 1, "iptables": 6}[mode]
+	for _, phase := range []string{"up", "down"} {
+		for n := range changes {
+			all = append(all, point{phase, n})
+		}
+	}
+	return append(all, point{"stop", 1}, point{"stop", 2})
+}
+
+// TestKill stops the agent after each step of start and stop and kills one of its processes there, then all of them. The
+// others go within moments, and the machine is as it was; when all are killed at once, it is after cleanup.
+func TestKill(t *testing.T) {
+	netns.Root(t)
+	for _, mode := range []string{"iptables", "loopback"} {
+		for _, at := range points(mode) {
+			for _, victim := range []string{"holder", "server", "janitor", "all"} {
+				t.Run(fmt.Sprintf("%s/%s-%d/%s", mode, at.phase, at.step, victim), func(t *testing.T) {
+					t.Parallel()
+					killAt(t, mode, at, victim)
+				})
+			}
+		}
+	}
+}
+
+func killAt(t *testing.T, mode string, at point, victim string) {
+	ns := netns.New(t)
+	before := state(t, ns)
+	a, reached := stopAt(t, ns, mode, at)
+	if at.phase == "down" || at.phase == "stop" {
+		a.awaitReady()
+		if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release := reached()
+	family := a.family()
+	victims := []string{victim}
+	if victim == "all" {
+		victims = []string{"janitor", "server", "holder"}
+	}
+	watched := watchAll(t, family)
+	for _, name := range victims {
+		if pid, ok := family[name]; ok {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatalf("killing the %s: %v", name, err)
+			}
+		} else if victim != "all" && !absent(at, name) {
+			t.Fatalf("there is no %s after %s %d\n%s", name, at.phase, at.step, a.said)
+		}
+	}
+	release()
+	killed := time.Now()
+	watched()
+	t.Logf("every process was gone %s after the kill", time.Since(killed).Round(time.Millisecond))
+	<-a.ended
+	if victim == "all" {
+		if out, code := azimds(t, ns, "cleanup"); code != 0 {
+			t.Fatalf("cleanup ended with %d: %s", code, out)
+		}
+	}
+	same(t, before, state(t, ns))
+	if left, err := os.Stat(fmt.Sprintf("/run/azimds/%d", ns.Inode())); err == nil {
+		t.Errorf("%s is left in /run/azimds", left.Name())
+	}
+	if t.Failed() {
+		t.Logf("the agent said:\n%s", a.said)
+	}
+}
+
+// absent tells whether a process does not live yet, or any more, at a point.
+func absent(at point, name string) bool {
+	return name == "janitor" && (at == point{"start", 1} || at == point{"stop", 2})
+}
+
+// stopAt starts a test build that stops itself at a point. reached waits for that and returns what lets it go on.
+func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent, reached func() (release func())) {
+	t.Helper()
+	pipe := filepath.Join(t.TempDir(), "stop")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{fmt.Sprintf("AZIMDSTEST_STOP=%s:%d:%s", at.phase, at.step, pipe)}
+	a = launch(t, ns, env, "azimds-stop", "run", "--user", fmt.Sprint(ownerUID), "--mode", mode, "--credential", "emulated")
+	return a, func() func() {
+		t.Helper()
+		opened := make(chan *os.File, 1)
+		go func() {
+			f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits until the agent has opened it for reading
+			if err == nil {
+				opened <- f
+			}
+		}()
+		select {
+		case f := <-opened:
+			return func() { f.Close() }
+		case <-a.ended:
+			t.Fatalf("the agent ended before %s %d: %v\n%s", at.phase, at.step, a.err, a.said)
+		case <-time.After(patience):
+			t.Fatalf("the agent does not come to %s %d\n%s", at.phase, at.step, a.said)
+		}
+		return nil
+	}
+}
+
+// family are the agent's processes by name: the holder, which was started, and its children.
+func (a *agent) family() map[string]int {
+	holder := a.cmd.Process.Pid
+	family := map[string]int{"holder": holder}
+	for pid, args := range children(holder) {
+		for _, name := range []string{"serve", "janitor"} {
+			if slices.Contains(args, name) {
+				family[strings.Replace(name, "serve", "server", 1)] = pid
+			}
+		}
+	}
+	return family
+}
+
+// children are the living children of a process, with their arguments.
+func children(parent int) map[int][]string {
+	found := map[int][]string{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		after := string(data[strings.LastIndexByte(string(data), ')')+1:])
+		fields := strings.Fields(after) // state ppid …
+		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(parent) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if err == nil {
+			found[pid] = strings.Split(string(line), "\x00")
+		}
+	}
+	return found
+}
+
+// watchAll opens a pidfd for each process now, and returns what waits until all have ended.
+func watchAll(t *testing.T, family map[string]int) func() {
+	t.Helper()
+	fds := map[string]int{}
+	for name, pid := range family {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatalf("watching the %s: %v", name, err)
+		}
+		fds[name] = fd
+	}
+	return func() {
+		t.Helper()
+		for name, fd := range fds {
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(poll, int(patience.Milliseconds()))
+			for err == unix.EINTR {
+				n, err = unix.Poll(poll, int(patience.Milliseconds()))
+			}
+			if n != 1 || err != nil {
+				t.Errorf("the %s lives on: %v", name, err)
+			}
+			unix.Close(fd)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+// Package entra is an authority over TLS that behaves as Microsoft Entra ID does towards an application that signs in with
+// its own secret or certificate, for tests that let real clients (MSAL, azidentity, the Azure CLI) talk to it unmodified.
+//
+// It checks what it is sent as strictly as the real service and refuses with the real service's error documents; it keeps
+// every request and every token it issued, so that a test can compare what a client ends up with to what was issued; and it
+// can be told to misbehave (see [Behaviour]). The few calls to Azure Resource Manager that "az login" makes are answered by
+// the same server.
+//
+// Its certificate authority exists in memory only; clients are given it as PEM ([Server.CAPEM]).
+package entra
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultTenant       = "8e1b5f9a-3c07-4d52-9a44-6f0d2b7c1e01"
+	DefaultSubscription = "5d0a7c1e-92f4-4b8e-8a67-1c3e5f7a9b02"
+	DefaultLifetime     = time.Hour
+)
+
+// Options describe the directory that a [Server] serves.
+type Options struct {
+	Tenant        string         // the home tenant's id; DefaultTenant if empty
+	OtherTenants  []string       // further tenants in which the same clients are installed
+	Clients       []Client       // the registered applications
+	Resources     []string       // known resources beside Azure's own (see resources.go) and api://<client id>
+	Subscriptions []Subscription // what Azure Resource Manager lists; one named "test" if nil
+	Hosts         []string       // names and addresses in the certificate beside localhost, 127.0.0.1 and ::1
+	Lifetime      time.Duration  // of a token, from the moment it is issued; DefaultLifetime if zero
+	Issued        io.Writer      // gets each issued token, as a line of JSON, before its client does; may be nil
+	Now           func() time.Time
+}
+
+// Client is a registered application. It may hold a secret, certificates or both.
+type Client struct {
+	ID           string // application (client) id
+	ObjectID     string // of its service principal; one derived from ID if empty
+	Secret       string
+	Certificates []*x509.Certificate
+}
+
+// Subscription is an Azure subscription of the home tenant.
+type Subscription struct{ ID, Name string }
+
+// Server is the authority. Make one with [New].
+type Server struct {
+	opts    Options
+	pki     pki
+	signing *rsa.PrivateKey
+	keyID   string
+	http    *http.Server
+
+	mu        sync.Mutex
+	url       string
+	served    chan error // yields what Serve returned, once
+	behaviour Behaviour
+	requests  []Request
+	issued    []IssuedToken
+}
+
+// New makes a server with fresh keys; it serves nothing before [Server.Start]. It errs when a client has neither id nor
+// credential, or a tenant's or client's id occurs twice.
+func New(o Options) (*Server, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	pki, err := newPKI(o.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	signing, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("making the key that signs tokens: %w", err)
+	}
+	s := &Server{opts: o, pki: pki, signing: signing, keyID: keyID(&signing.PublicKey)}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // a response broken off half-way is defined by its Content-Length
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{pki.server}, MinVersion: tls.VersionTLS12},
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // a client that hangs up is what tests do
+	}
+	return s, nil
+}
+
+// Start serves on ln from now on until [Server.Close]; a nil ln is a free port of 127.0.0.1. It does not block. The server
+// owns ln and must not be started twice.
+func (s *Server) Start(ln net.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.served != nil {
+		return errors.New("starting the authority: already started")
+	}
+	if ln == nil {
+		var err error
+		if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return fmt.Errorf("starting the authority: %w", err)
+		}
+	}
+	s.url = "https://" + ln.Addr().String()
+	s.served = make(chan error, 1)
+	go func() { s.served <- s.http.ServeTLS(ln, "", "") }()
+	return nil
+}
+
+// URL is the authority's base, "https://127.0.0.1:41234", without a slash at the end; empty before [Server.Start].
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.url
+}
+
+// CAPEM is the certificate of the authority that signed the server's certificate.
+func (s *Server) CAPEM() []byte { return s.pki.ca }
+
+// Tenant is the id of the home tenant.
+func (s *Server) Tenant() string { return s.opts.Tenant }
+
+// Close breaks off what is under way, stops serving and waits for that.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	served := s.served
+	s.mu.Unlock()
+	if served == nil {
+		return nil
+	}
+	err := s.http.Close()
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	served <- http.ErrServerClosed // for a second Close
+	if err != nil {
+		return fmt.Errorf("closing the authority: %w", err)
+	}
+	return nil
+}
+
+func (o *Options) complete() error {
+	if o.Tenant == "" {
+		o.Tenant = DefaultTenant
+	}
+	if o.Subscriptions == nil {
+		o.Subscriptions = []Subscription{{ID: DefaultSubscription, Name: "test"}}
+	}
+	if o.Lifetime == 0 {
+		o.Lifetime = DefaultLifetime
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	seen := map[string]bool{}
+	for _, id := range append([]string{o.Tenant}, o.OtherTenants...) {
+		if id == "" || seen[strings.ToLower(id)] {
+			return fmt.Errorf("registering tenant %q: the id is empty or registered already", id)
+		}
+		seen[strings.ToLower(id)] = true
+	}
+	clients := make([]Client, len(o.Clients))
+	for i, c := range o.Clients {
+		switch {
+		case c.ID == "" || seen[strings.ToLower(c.ID)]:
+			return fmt.Errorf("registering client %q: the id is empty or registered already", c.ID)
+		case c.Secret == "" && len(c.Certificates) == 0:
+			return fmt.Errorf("registering client %q: it has neither secret nor certificate", c.ID)
+		}
+		seen[strings.ToLower(c.ID)] = true
+		if c.ObjectID == "" {
+			c.ObjectID = derivedID("service principal of " + c.ID)
+		}
+		clients[i] = c
+	}
+	o.Clients = clients
+	return nil
+}
+
+func (o *Options) tenant(id string) bool {
+	for _, known := range append([]string{o.Tenant}, o.OtherTenants...) {
+		if strings.EqualFold(known, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *Options) client(id string) (Client, bool) {
+	for _, c := range o.Clients {
+		if strings.EqualFold(c.ID, id) {
+			return c, true
+		}
+	}
+	return Client{}, false
+}

@@ -1,0 +1,259 @@
+package entra
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// clockSkew is how far back Entra dates a token, for services whose clock is behind.
+const clockSkew = 5 * time.Minute
+
+// A token request is no longer than this; more is not read.
+const maxForm = 1 << 20
+
+// How an application proved who it is: the claim appidacr of a version 1 token.
+const (
+	bySecret      = "1"
+	byCertificate = "2"
+)
+
+// IssuedToken is one token that the server gave away.
+type IssuedToken struct {
+	Token    string    `json:"token"`
+	ClientID string    `json:"client_id"`
+	Tenant   string    `json:"tenant"`
+	Resource string    `json:"resource"`
+	Time     time.Time `json:"time"`
+}
+
+// grant is a token request that passed every check.
+type grant struct {
+	tenant, resource string
+	client           Client
+	proof            string
+}
+
+// Issued are all tokens so far, in the order in which they were issued.
+func (s *Server) Issued() []IssuedToken {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]IssuedToken(nil), s.issued...)
+}
+
+func (s *Server) tokenV2(r *http.Request) answer {
+	return s.token(r, scopeResource, func(g grant, token string) any {
+		seconds := int(s.opts.Lifetime/time.Second) - 1 // Entra's 3599
+		return struct {
+			Type      string `json:"token_type"`
+			ExpiresIn int    `json:"expires_in"`
+			Extended  int    `json:"ext_expires_in"`
+			Token     string `json:"access_token"`
+		}{"Bearer", seconds, seconds, token}
+	})
+}
+
+// tokenV1 answers the older endpoint: a resource in place of a scope, and every value a string.
+func (s *Server) tokenV1(r *http.Request) answer {
+	return s.token(r, formResource, func(g grant, token string) any {
+		now := s.opts.Now()
+		seconds := strconv.Itoa(int(s.opts.Lifetime/time.Second) - 1)
+		return struct {
+			Type      string `json:"token_type"`
+			ExpiresIn string `json:"expires_in"`
+			Extended  string `json:"ext_expires_in"`
+			ExpiresOn string `json:"expires_on"`
+			NotBefore string `json:"not_before"`
+			Resource  string `json:"resource"`
+			Token     string `json:"access_token"`
+		}{"Bearer", seconds, seconds, strconv.FormatInt(now.Add(s.opts.Lifetime).Unix(), 10),
+			strconv.FormatInt(now.Add(-clockSkew).Unix(), 10), g.resource, token}
+	})
+}
+
+func (s *Server) token(
+	r *http.Request, resource func(url.Values) (string, *Refusal), body func(grant, string) any,
+) answer {
+	id, secret := credentials(r)
+	a, done := s.misbehave(r)
+	if !done {
+		g, refusal := s.check(r, id, secret, resource)
+		if refusal != nil {
+			a = s.refuse(r, *refusal)
+		} else {
+			token, err := s.issue(g, base(r))
+			if err != nil {
+				return answer{status: http.StatusInternalServerError, body: map[string]string{
+					"error": "server_error", "error_description": err.Error(),
+				}}
+			}
+			breakOff := a.breakOff
+			a = answer{status: http.StatusOK, resource: g.resource, body: body(g, token), breakOff: breakOff}
+		}
+	}
+	a.clientID = id
+	return a
+}
+
+// credentials reads the client's id and secret from the form or, as RFC 6749, 2.3.1 has it, from a Basic header.
+func credentials(r *http.Request) (id, secret string) {
+	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+	_ = r.ParseForm() // what cannot be read is missing
+	id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if user, password, ok := r.BasicAuth(); ok {
+		for _, part := range []struct {
+			to   *string
+			from string
+		}{{&id, user}, {&secret, password}} {
+			if text, err := url.QueryUnescape(part.from); err == nil {
+				*part.to = text
+			}
+		}
+	}
+	return id, secret
+}
+
+// complete refuses a request that is not one for an application's token in a tenant that exists.
+func (s *Server) complete(r *http.Request, id string) *Refusal {
+	tenant, grantType := r.PathValue("tenant"), r.PostForm.Get("grant_type")
+	switch {
+	case r.Method != http.MethodPost:
+		return new(notPOST(r.Method))
+	case grantType == "":
+		return new(missingParameter("grant_type"))
+	case grantType != "client_credentials":
+		return new(unsupportedGrant(grantType))
+	case id == "":
+		return new(missingParameter("client_id"))
+	case tenant == "common" || tenant == "organizations" || tenant == "consumers":
+		return new(noTenant())
+	case !s.opts.tenant(tenant):
+		return new(unknownTenant(tenant))
+	}
+	return nil
+}
+
+// check refuses whatever Entra would refuse.
+func (s *Server) check(
+	r *http.Request, id, secret string, resource func(url.Values) (string, *Refusal),
+) (grant, *Refusal) {
+	if refusal := s.complete(r, id); refusal != nil {
+		return grant{}, refusal
+	}
+	tenant := r.PathValue("tenant")
+	client, known := s.opts.client(id)
+	if !known {
+		return grant{}, new(unknownClient(id, tenant))
+	}
+	proof, refusal := s.authenticate(r, client, secret)
+	if refusal != nil {
+		return grant{}, refusal
+	}
+	wanted, refusal := resource(r.PostForm)
+	switch {
+	case refusal != nil:
+		return grant{}, refusal
+	case !s.opts.resource(wanted):
+		return grant{}, new(unknownResource(wanted, tenant))
+	}
+	return grant{tenant: tenant, resource: wanted, client: client, proof: proof}, nil
+}
+
+func (s *Server) authenticate(r *http.Request, client Client, secret string) (proof string, _ *Refusal) {
+	switch assertion := r.PostForm.Get("client_assertion"); {
+	case assertion != "":
+		if r.PostForm.Get("client_assertion_type") != assertionType {
+			return "", new(missingParameter("client_assertion_type"))
+		}
+		return byCertificate, s.checkAssertion(r, client, assertion)
+	case secret == "":
+		return "", new(noCredential())
+	case client.Secret == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) != 1:
+		return "", new(wrongSecret(client.ID))
+	}
+	return bySecret, nil
+}
+
+// scopeResource takes the resource from a scope of version 2, "https://vault.azure.net/.default". OpenID's scopes that MSAL
+// may add mean nothing to an application's token.
+func scopeResource(form url.Values) (string, *Refusal) {
+	scope := form.Get("scope")
+	if scope == "" {
+		return "", new(missingParameter("scope"))
+	}
+	var wanted []string
+	for one := range strings.FieldsSeq(scope) {
+		switch one {
+		case "openid", "profile", "email", "offline_access":
+		default:
+			wanted = append(wanted, one)
+		}
+	}
+	if len(wanted) != 1 {
+		return "", new(malformedScope(scope))
+	}
+	resource, ok := strings.CutSuffix(wanted[0], "/.default")
+	switch {
+	case !ok:
+		return "", new(notDefaultScope(scope))
+	case resource == "":
+		return "", new(malformedScope(scope))
+	}
+	return resource, nil
+}
+
+func formResource(form url.Values) (string, *Refusal) {
+	resource := form.Get("resource")
+	if resource == "" {
+		return "", new(missingParameter("resource"))
+	}
+	return resource, nil
+}
+
+// issue signs a version 1 token for an application, as Entra issues for Azure's own resources whichever endpoint is asked.
+func (s *Server) issue(g grant, base string) (string, error) {
+	now := s.opts.Now()
+	unique := make([]byte, 16)
+	rand.Read(unique)
+	issuer := base + "/" + g.tenant + "/"
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"aud":      g.resource,
+		"iss":      issuer,
+		"iat":      now.Add(-clockSkew).Unix(),
+		"nbf":      now.Add(-clockSkew).Unix(),
+		"exp":      now.Add(s.opts.Lifetime).Unix(),
+		"appid":    g.client.ID,
+		"appidacr": g.proof,
+		"idp":      issuer,
+		"idtyp":    "app",
+		"oid":      g.client.ObjectID,
+		"sub":      g.client.ObjectID,
+		"tid":      g.tenant,
+		"uti":      base64.RawURLEncoding.EncodeToString(unique),
+		"ver":      "1.0",
+	})
+	token.Header["kid"] = s.keyID
+	signed, err := token.SignedString(s.signing)
+	if err != nil {
+		return "", fmt.Errorf("signing a token: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := IssuedToken{Token: signed, ClientID: g.client.ID, Tenant: g.tenant, Resource: g.resource, Time: now}
+	if s.opts.Issued != nil {
+		if err := json.NewEncoder(s.opts.Issued).Encode(one); err != nil {
+			return "", fmt.Errorf("logging a token: %w", err)
+		}
+	}
+	s.issued = append(s.issued, one)
+	return signed, nil
+}
