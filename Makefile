@@ -1,0 +1,35 @@
+# Targets for people and for CI; "make help" lists them.
+
+GO       ?= go
+LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench golden
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+build: ## build bin/azimds, and what the demo runs
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/azimds ./cmd/azimds
+	$(GO) build -trimpath -o bin/demo ./test/demo
+	$(GO) build -trimpath -o bin/demo-client ./test/clients/go
+
+demo: build ## run the agent in a network namespace of its own, and get tokens with curl and the Go SDK
+	bin/demo
+
+test: ## run every test; installs what they need (as root: packages; always: SDKs in the user's cache folder)
+	test/setup
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...
+
+lint: ## check style and architecture
+	$(GO) run $(LINTER) run ./...
+
+bench: build ## compare with a bare net/http server, in one run
+	$(GO) run ./test/bench
+
+golden: ## rewrite the recorded exchanges and texts that tests compare with
+	$(GO) test ./imds ./netsetup ./cmd/azimds -update
