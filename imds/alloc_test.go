@@ -43,7 +43,9 @@ func TestAllocationsOfCachedToken(t *testing.T) {
 	bare := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h["Content-Type"], h["Server"], h["Content-Length"] = kind, name, size
-		w.Write(body)
+		if _, err := w.Write(body); err != nil {
+			t.Error(err)
+		}
 	})}
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -51,7 +53,7 @@ func TestAllocationsOfCachedToken(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- bare.Serve(ln) }()
-	t.Cleanup(func() { bare.Close(); <-served })
+	t.Cleanup(func() { _ = bare.Close(); <-served }) // what it says does not matter
 
 	own := allocations(t, ours.dial(t, 1), raw)
 	floor := allocations(t, (&agent{addr: ln.Addr().String()}).dial(t, 1), raw)

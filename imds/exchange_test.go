@@ -2,6 +2,7 @@ package imds_test
 
 import (
 	"flag"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,7 +28,9 @@ func TestExchanges(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
 		o.Issuer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			w.Write([]byte(`{"served":"` + r.URL.Path + `"}`))
+			if _, err := io.WriteString(w, `{"served":"`+r.URL.Path+`"}`); err != nil {
+				t.Error(err)
+			}
 		})
 	})
 	files, err := filepath.Glob("testdata/exchanges/*.http")

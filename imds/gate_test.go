@@ -28,7 +28,7 @@ func (a *agent) reset(t *testing.T, host byte) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it was reset
 	if _, err := io.WriteString(c, get("Connection: close")); err != nil && !torn(err) {
 		t.Fatal(err)
 	}
@@ -102,11 +102,11 @@ func TestRefusals(t *testing.T) {
 			}
 			return endpoint, nil
 		}
-		o.Callers = resolverFunc(func(client, dialed netip.AddrPort) (caller.Caller, error) {
+		o.Callers = resolverFunc(func(client, _ netip.AddrPort) (caller.Caller, error) {
 			if client.Addr().As4()[3] == 5 {
 				return caller.Caller{}, fmt.Errorf("%w: no such socket", caller.ErrUnknown)
 			}
-			return byAddress(client, dialed)
+			return byAddress(client, endpoint) // a direct connection has an owner, too
 		})
 	})
 	for host, what := range map[byte]string{

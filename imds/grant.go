@@ -48,7 +48,7 @@ func newGrant(r token.Request, t token.Token, now time.Time) (grant, error) {
 		return grant{}, errors.New("granting a token: the source gave an empty one")
 	}
 	if g.expiresIn = g.expiresOn - now.Unix(); g.expiresIn <= 0 {
-		return grant{}, fmt.Errorf("granting a token: %w: it expired on %s", token.ErrUnavailable, t.ExpiresOn.UTC().Format(time.RFC3339))
+		return grant{}, fmt.Errorf("granting a token that expired at %s: %w", t.ExpiresOn.UTC().Format(time.RFC3339), token.ErrUnavailable)
 	}
 	if r.Identity.Kind == token.ClientID {
 		g.clientID = r.Identity.Value

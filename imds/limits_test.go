@@ -61,15 +61,24 @@ func TestLimits(t *testing.T) {
 
 // A client that asks and asks and never reads is cut off when the sockets' buffers are full.
 func TestWriteLimit(t *testing.T) {
-	a := start(t, func(o *imds.Options) { o.Limits.Write = soon })
-	c := a.dial(t, 1)
-	many := strings.Repeat(strings.Replace(get(), "vault.azure.net", "long.test", 1), 100)
-	for {
-		if _, err := io.WriteString(c, many); torn(err) {
-			return
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for name, raw := range map[string]string{
+		"tokens":   strings.Replace(get(), "vault.azure.net", "long.test", 1),
+		"problems": request("GET /metadata/identity HTTP/1.1", "Host: 169.254.169.254"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := start(t, func(o *imds.Options) {
+				o.Limits.Write = soon
+				o.Log = nil
+			})
+			c := a.dial(t, 1)
+			for many := strings.Repeat(raw, 100); ; {
+				if _, err := io.WriteString(c, many); torn(err) {
+					return
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

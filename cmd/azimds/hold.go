@@ -105,10 +105,10 @@ func adoptStderr(file *os.File) error {
 
 func newJanitor() *cobra.Command {
 	return &cobra.Command{
-		Use: "janitor", Short: "Take down what a holder that dies leaves", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "janitor DIR", Short: "Take down what a holder that dies leaves", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			log := logger(os.Stderr, config.Default().Log)
-			return holder.RunJanitor(cmd.Context(), os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
+			return holder.RunJanitor(cmd.Context(), args[0], os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
 		},
 	}
 }

@@ -65,7 +65,7 @@ func printPlan(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
 	if err != nil {
 		return err
 	}
-	plan, err := holder.NewPlan(cmd.Context(), mode, owner, 0)
+	plan, err := holder.NewPlan(cmd.Context(), mode, owner, exemptGroup)
 	if err != nil {
 		return err
 	}
@@ -77,14 +77,15 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
 	return holder.Hold(ctx, holder.Options{
-		Want:       wanted(c),
-		Owner:      owner,
-		Janitor:    []string{"/proc/self/exe", "janitor"},
-		JanitorLog: os.Stderr,
-		Explain:    explain,
-		InTree:     inTree(0),
-		Log:        logger(os.Stderr, c.Log),
-		After:      stopHere,
+		Want:        wanted(c),
+		Owner:       owner,
+		ExemptGroup: exemptGroup,
+		Janitor:     []string{"/proc/self/exe", "janitor"},
+		JanitorLog:  os.Stderr,
+		Explain:     explain,
+		InTree:      inTree(0),
+		Log:         logger(os.Stderr, c.Log),
+		After:       stopHere,
 	}, func(h *holder.Holder) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s  held for %s; start the server as that user: azimds serve\n", h.Plan(), owner)
 	})

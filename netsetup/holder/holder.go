@@ -58,7 +58,7 @@ func Start(ctx context.Context, o Options) (h *Holder, err error) {
 
 func (h *Holder) start(ctx context.Context) error {
 	var err error
-	if h.janitor, err = startJanitor(h.options.Janitor, h.options.JanitorLog, h.state.lock); err != nil {
+	if h.janitor, err = startJanitor(h.options.Janitor, h.options.JanitorLog, h.state); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -68,10 +68,10 @@ func (h *Holder) start(ctx context.Context) error {
 		cancel(h.janitor.err)
 	}()
 	h.step("start", 2, "janitor")
-	if err := h.janitor.entrust(h.state.Dir); err != nil {
+	if err := h.janitor.awaitWatch(); err != nil {
 		return err
 	}
-	h.step("start", 3, "entrust")
+	h.step("start", 3, "watch")
 	swept, err := h.host.Sweep(ctx)
 	if err != nil {
 		return fmt.Errorf("removing what an earlier run left: %w", err)
@@ -177,7 +177,7 @@ func (h *Holder) Stop(ctx context.Context) error {
 func (h *Holder) abandon() error {
 	var err error
 	if h.janitor != nil {
-		err = h.janitor.orders.Close()
+		err = h.janitor.lifeline.Close()
 		<-h.janitor.gone
 	}
 	return errors.Join(err, h.state.Release())

@@ -3,7 +3,6 @@ package holder
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,36 +13,31 @@ import (
 	"syscall"
 )
 
-// The words on a lifeline: the holder writes one order a line, the janitor answers each order but the last with ack.
+// The words on a lifeline: the janitor says once that it watches, the holder says at its end that it has taken everything
+// down itself.
 const (
-	ack = "ok\n"
+	watching = "watching\n"
+	done     = "done\n"
 )
-
-// order is what a holder tells its janitor.
-type order struct {
-	Dir  string `json:"dir,omitempty"`  // when I am gone, remove all that is marked as ours, and this folder
-	Done bool   `json:"done,omitempty"` // I have taken everything down myself
-}
 
 // janitor is the holder's side of its janitor process.
 type janitor struct {
-	cmd     *exec.Cmd
-	dir     string // entrusted
-	orders  io.WriteCloser
-	answers *bufio.Reader
-	gone    chan struct{} // closed when the process has ended
-	err     error         // how it ended; read after gone
+	cmd      *exec.Cmd
+	lifeline io.WriteCloser
+	answers  *bufio.Reader
+	gone     chan struct{} // closed when the process has ended
+	err      error         // how it ended; read after gone
 }
 
-// startJanitor starts command as the janitor: in a session of its own, so that no terminal's signal reaches it, with the
-// lifeline as its standard input. It shares the lock, which a flock(2) on one open file allows: while a janitor is at work
-// after its holder's death, no new holder starts.
-func startJanitor(command []string, stderr io.Writer, lock *os.File) (*janitor, error) {
-	cmd := exec.Command(command[0], command[1:]...)
+// startJanitor starts command, with dir as its last argument, as the janitor: in a session of its own, so that no terminal's
+// signal reaches it, with the lifeline as its standard input. It shares the lock, which a flock(2) on one open file allows:
+// while a janitor is at work after its holder's death, no new holder starts.
+func startJanitor(command []string, stderr io.Writer, state *State) (*janitor, error) {
+	cmd := exec.Command(command[0], append(command[1:], state.Dir)...)
 	cmd.Stderr = stderr
-	cmd.ExtraFiles = []*os.File{lock}
+	cmd.ExtraFiles = []*os.File{state.lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	orders, err := cmd.StdinPipe()
+	lifeline, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("making a lifeline: %w", err)
 	}
@@ -54,8 +48,7 @@ func startJanitor(command []string, stderr io.Writer, lock *os.File) (*janitor, 
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the janitor %q: %w", command, err)
 	}
-	j := &janitor{cmd: cmd, orders: orders, answers: bufio.NewReader(answers), gone: make(chan struct{})}
-	return j, nil
+	return &janitor{cmd: cmd, lifeline: lifeline, answers: bufio.NewReader(answers), gone: make(chan struct{})}, nil
 }
 
 // watch waits for the process; it runs in a goroutine of the holder's, which waits for gone.
@@ -68,40 +61,28 @@ func (j *janitor) watch() {
 	close(j.gone)
 }
 
-// entrust leaves the folder, and the network namespace, to the janitor and returns when it has understood.
-func (j *janitor) entrust(dir string) error {
-	j.dir = dir
-	if err := j.tell(order{Dir: dir}); err != nil {
-		return err
-	}
+// awaitWatch returns when the janitor has said that it watches.
+func (j *janitor) awaitWatch() error {
 	answer, err := j.answers.ReadString('\n')
-	if err != nil || answer != ack {
-		return fmt.Errorf("waiting for the janitor: it answered %q: %w", answer, errors.Join(err, syscall.EPIPE))
+	if err != nil || answer != watching {
+		return fmt.Errorf("waiting for the janitor, which said %q: %w", answer, errors.Join(err, syscall.EPIPE))
 	}
 	return nil
 }
 
-// dismiss lets the janitor end with nothing left for it to do, and waits until it has.
+// dismiss lets the janitor end with nothing left in the kernel for it to do, and waits until it has.
 func (j *janitor) dismiss() error {
 	select {
 	case <-j.gone:
 		return nil
 	default:
 	}
-	err := errors.Join(j.tell(order{Dir: j.dir, Done: true}), j.orders.Close())
+	_, err := io.WriteString(j.lifeline, done)
+	if err = errors.Join(err, j.lifeline.Close()); err != nil {
+		err = fmt.Errorf("dismissing the janitor: %w", err)
+	}
 	<-j.gone
 	return err
-}
-
-func (j *janitor) tell(o order) error {
-	data, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("encoding an order: %w", err)
-	}
-	if _, err := j.orders.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("telling the janitor: %w", err)
-	}
-	return nil
 }
 
 // Sweeper removes from the network namespace whatever carries our mark, and names it: [netsetup.Interceptor].
@@ -109,44 +90,24 @@ type Sweeper interface {
 	Sweep(ctx context.Context) ([]string, error)
 }
 
-// RunJanitor is the janitor's whole life: it reads orders from lifeline until its end, which is the end of the holder, and
-// then removes what the holder left in the kernel, unless the holder said that it did, and the state folder. It goes by our
-// mark on things and not by a plan: a holder can die before it has one. Signals that would end it before are ignored.
-func RunJanitor(ctx context.Context, lifeline io.Reader, answers io.Writer, host Sweeper, log *slog.Logger) error {
+// RunJanitor is the janitor's whole life: it waits for the end of lifeline, which is the end of the holder, and then removes
+// what the holder left in the kernel, unless the holder said that it did, and the state folder dir. It goes by our mark on
+// things and not by a plan: a holder can die before it has one. Signals that would end it before are ignored.
+func RunJanitor(ctx context.Context, dir string, lifeline io.Reader, answers io.Writer, host Sweeper, log *slog.Logger) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
-	last, err := follow(lifeline, answers)
+	if _, err := io.WriteString(answers, watching); err != nil {
+		log.Error("telling the holder", "error", err) // it may be dead already: go on
+	}
+	last, err := io.ReadAll(io.LimitReader(lifeline, int64(len(done))))
 	if err != nil {
-		log.Error("reading the lifeline", "error", err) // and go on: what was entrusted before counts
+		log.Error("reading the lifeline", "error", err) // as good as its end
 	}
-	if last.Dir == "" {
-		return err // nothing was entrusted
+	if string(last) == done {
+		return RemoveState(dir)
 	}
-	if last.Done {
-		return errors.Join(err, RemoveState(last.Dir))
-	}
-	removed, sweepErr := host.Sweep(ctx)
+	removed, err := host.Sweep(context.WithoutCancel(ctx))
 	for _, what := range removed {
 		log.Warn("removed what a dead holder left", "what", what)
 	}
-	return errors.Join(err, sweepErr, RemoveState(last.Dir))
-}
-
-// follow reads orders until the lifeline ends and returns the last one.
-func follow(lifeline io.Reader, answers io.Writer) (order, error) {
-	var last order
-	lines := bufio.NewScanner(lifeline)
-	for lines.Scan() {
-		var o order
-		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
-			return last, fmt.Errorf("decoding an order: %w", err)
-		}
-		last = o
-		if o.Done {
-			continue
-		}
-		if _, err := io.WriteString(answers, ack); err != nil {
-			return last, fmt.Errorf("answering an order: %w", err)
-		}
-	}
-	return last, lines.Err()
+	return errors.Join(err, RemoveState(dir))
 }

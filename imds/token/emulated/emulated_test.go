@@ -35,7 +35,8 @@ func emulate(t *testing.T, s *Source, r token.Request) (token.Token, token.Claim
 	return got, claims
 }
 
-func closed(t *testing.T, o Options) *Source {
+// newSource is a source that is closed at the test's end.
+func newSource(t *testing.T, o Options) *Source {
 	t.Helper()
 	s := New(o)
 	t.Cleanup(s.Close)
@@ -44,7 +45,7 @@ func closed(t *testing.T, o Options) *Source {
 
 func TestTokenHasTheClaimsOfAManagedIdentity(t *testing.T) {
 	now := time.Unix(1709809597, 999)
-	s := closed(t, Options{Now: func() time.Time { return now }})
+	s := newSource(t, Options{Now: func() time.Time { return now }})
 	got, claims := emulate(t, s, token.Request{Resource: vault})
 
 	want := token.Token{
@@ -96,7 +97,7 @@ func printed(claims map[string]any) map[string]string {
 }
 
 func TestTokenHasTheHeaderOfEntra(t *testing.T) {
-	got, _ := emulate(t, closed(t, Options{}), token.Request{Resource: vault})
+	got, _ := emulate(t, newSource(t, Options{}), token.Request{Resource: vault})
 	parsed, _, err := jwt.NewParser().ParseUnverified(got.Value.Reveal(), jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +113,7 @@ func TestTokenHasTheHeaderOfEntra(t *testing.T) {
 func TestTokenOfASelectedIdentity(t *testing.T) {
 	const lower = "/subscriptions/s/resourcegroups/userassignedidentities/providers/microsoft.managedidentity/userassignedidentities/web"
 	const spelt = "/subscriptions/s/resourcegroups/userassignedidentities/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	own := identity{DefaultClientID, DefaultObjectID, DefaultResourceID}
 	for _, test := range []struct {
 		name string
@@ -155,7 +156,7 @@ func TestTokenOfASelectedIdentity(t *testing.T) {
 }
 
 func TestTokenRefusesWhatIsNoIdentity(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	for _, by := range []token.Selector{
 		{Kind: token.ClientID, Value: "web"},
 		{Kind: token.ClientID, Value: DefaultResourceID},
@@ -177,7 +178,7 @@ func TestTokenRefusesWhatIsNoIdentity(t *testing.T) {
 }
 
 func TestTokenOfATenant(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	for tenant, want := range map[string]string{
 		"": DefaultTenantID, "contoso.com": DefaultTenantID, strings.ToUpper(someGUID): someGUID,
 	} {
@@ -190,7 +191,7 @@ func TestTokenOfATenant(t *testing.T) {
 
 func TestOptionsDescribeTheIdentity(t *testing.T) {
 	now := time.Now()
-	s := closed(t, Options{
+	s := newSource(t, Options{
 		TenantID: strings.ToUpper(someGUID), ClientID: derived("test", "c"), ObjectID: derived("test", "o"),
 		ResourceID: "/subscriptions/s/resourceGroups/RG/providers/Microsoft.Compute/virtualMachines/VM", Lifetime: 90 * time.Minute,
 		Now: func() time.Time { return now },

@@ -74,7 +74,7 @@ func publicKey(t *testing.T, k jwk) *rsa.PublicKey {
 }
 
 func TestTokenVerifiesAgainstTheKeysServed(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	for _, tenant := range []string{DefaultTenantID, someGUID} {
 		got, _ := emulate(t, s, token.Request{Resource: vault, Tenant: tenant})
 		raw := got.Value.Reveal()
@@ -89,7 +89,7 @@ func TestTokenVerifiesAgainstTheKeysServed(t *testing.T) {
 			}
 		}
 	}
-	other, _ := emulate(t, closed(t, Options{}), token.Request{Resource: vault})
+	other, _ := emulate(t, newSource(t, Options{}), token.Request{Resource: vault})
 	if err := verify(t, s, DefaultTenantID, other.Value.Reveal()); err == nil {
 		t.Error("another source's token verifies")
 	}
@@ -99,7 +99,7 @@ func TestTokenVerifiesAgainstTheKeysServed(t *testing.T) {
 }
 
 func TestDiscoveryDocument(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	for path, tenant := range map[string]string{
 		"/azimds/emulated/" + DefaultTenantID + "/.well-known/openid-configuration":                DefaultTenantID,
 		"/azimds/emulated/" + DefaultTenantID + "/v2.0/.well-known/openid-configuration":           DefaultTenantID,
@@ -116,7 +116,7 @@ func TestDiscoveryDocument(t *testing.T) {
 }
 
 func TestKeysArePublicOnly(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	document := get(t, s, "/azimds/emulated/"+DefaultTenantID+"/discovery/keys")
 	keys := decode[map[string][]map[string]any](t, document)["keys"]
 	if len(keys) != 1 {
@@ -143,7 +143,7 @@ func TestKeysArePublicOnly(t *testing.T) {
 }
 
 func TestKeysHoldTheCertificateOfTheKey(t *testing.T) {
-	s := closed(t, Options{})
+	s := newSource(t, Options{})
 	key := decode[map[string][]jwk](t, get(t, s, "/azimds/emulated/"+someGUID+"/discovery/keys"))["keys"][0]
 	der, err := base64.StdEncoding.DecodeString(key.Certificates[0])
 	if err != nil {
@@ -162,7 +162,7 @@ func TestKeysHoldTheCertificateOfTheKey(t *testing.T) {
 }
 
 func TestIssuerHasNothingElse(t *testing.T) {
-	handler := closed(t, Options{}).Issuer()
+	handler := newSource(t, Options{}).Issuer()
 	for _, test := range []struct {
 		method, path string
 		want         int

@@ -103,7 +103,7 @@ func serve(ctx context.Context, o order, stdout io.Writer) (err error) {
 	}
 	opts := entra.Options{
 		Tenant: o.tenant, Clients: []entra.Client{client}, Resources: o.resources, Hosts: o.hosts,
-		Lifetime: o.lifetime,
+		Lifetime:      o.lifetime,
 		Subscriptions: []entra.Subscription{{ID: o.subscription, Name: "test"}},
 	}
 	if o.dir != "" {

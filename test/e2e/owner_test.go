@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"azimds/test/netns"
+)
+
+// TestOwnerAlone wants the owner served and, in the same namespace at the same time, another user and root refused.
+func TestOwnerAlone(t *testing.T) {
+	netns.Root(t)
+	for _, mode := range []string{"iptables", "loopback"} {
+		t.Run(mode, func(t *testing.T) {
+			ns := netns.New(t)
+			a := startAgent(t, ns, nil, "--mode", mode, "--credential", "emulated")
+			served(t, ns, ownerUID)
+			refused(t, ns, strangerUID)
+			refused(t, ns, 0)
+			served(t, ns, ownerUID)
+			a.stop()
+			refused(t, ns, ownerUID) // and nobody when it is gone
+		})
+	}
+}
+
+// TestRootAlone is a container in which only root exists: root is the owner, and is served by a server without one
+// capability.
+func TestRootAlone(t *testing.T) {
+	netns.Root(t)
+	for _, mode := range []string{"iptables", "loopback"} {
+		t.Run(mode, func(t *testing.T) {
+			ns := netns.New(t)
+			a := launch(t, ns, nil, "azimds", "run", "--mode", mode, "--credential", "emulated")
+			a.awaitReady()
+			served(t, ns, 0)
+			refused(t, ns, strangerUID)
+			confined(t, a, 0)
+			a.stop()
+		})
+	}
+}
+
+// TestServerIsConfined reads what the kernel says of every thread of the server.
+func TestServerIsConfined(t *testing.T) {
+	netns.Root(t)
+	a := startAgent(t, netns.New(t), nil, "--credential", "emulated")
+	confined(t, a, ownerUID)
+	a.stop()
+}
+
+func confined(t *testing.T, a *agent, uid int) {
+	t.Helper()
+	server, ok := a.family()["server"]
+	if !ok {
+		t.Fatalf("there is no server\n%s", a.said)
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", server))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("the server's threads: %q, %v", tasks, err)
+	}
+	for _, path := range tasks {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"NoNewPrivs:\t1\n", fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", uid)}
+		for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
+			want = append(want, set+":\t0000000000000000\n")
+		}
+		for _, line := range want {
+			if !strings.Contains(string(data), line) {
+				t.Errorf("%s has no line %q:\n%s", path, line, data)
+			}
+		}
+	}
+}
