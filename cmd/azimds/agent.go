@@ -22,6 +22,9 @@ import (
 // rememberedCallers is how many of the last requests and refusals a status shows.
 const rememberedCallers = 10
 
+// flightMargin is what a question to the credential may take beyond one run of az: the wait for an az that answers another.
+const flightMargin = 30 * time.Second
+
 // agent is what the metadata endpoint, the control socket and the link to the holder have in common.
 type agent struct {
 	*server
@@ -48,7 +51,7 @@ type agent struct {
 func newAgent(s *server, offer *holder.Offer) *agent {
 	return &agent{
 		server: s, offer: offer, since: time.Now(),
-		tokens:  token.Cached(s.credential.source, token.CacheOptions{}),
+		tokens:  token.Cached(s.credential.source, token.CacheOptions{FlightTimeout: s.config.AzureCLI.Timeout + flightMargin}),
 		asks:    map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
@@ -57,8 +60,7 @@ func newAgent(s *server, offer *holder.Offer) *agent {
 // admit says who may talk to the metadata endpoint: the owner, and nobody else. The holder's own connection is known by
 // its socket, and what the kernel says of it goes back to the holder.
 func (a *agent) admit(c caller.Caller) error {
-	inode := uint64(c.Inode)
-	if a.expected.CompareAndSwap(inode, 0) {
+	if a.expected.CompareAndSwap(c.Inode, 0) {
 		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
 			return err
 		}
@@ -72,7 +74,7 @@ func (a *agent) admit(c caller.Caller) error {
 	if a.offer.Tree == 0 {
 		return nil
 	}
-	ok, err := a.inTree(inode)
+	ok, err := a.inTree(c.Inode)
 	switch {
 	case err != nil:
 		return fmt.Errorf("looking for the socket's process: %w", err)

@@ -75,9 +75,11 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if o.tetherFD != 0 {
 		signal.Ignore(os.Interrupt, syscall.SIGHUP) // the process that started this one decides
 	}
+	lines := newLogWriter(cmd.ErrOrStderr())
+	defer lines.Close()
 	s := &server{
 		config: c, credential: credential, link: link, quiet: o.quiet,
-		out: cmd.OutOrStdout(), log: logger(cmd.ErrOrStderr(), c.Log),
+		out: cmd.OutOrStdout(), log: logger(lines, c.Log),
 	}
 	if o.tetherFD != 0 {
 		s.tether = os.NewFile(uintptr(o.tetherFD), "tether")

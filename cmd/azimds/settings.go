@@ -60,7 +60,7 @@ func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
 		Flags:    given(cmd),
 		RootOnly: actsAsRoot,
 	}
-	if f := cmd.Flags().Lookup("config"); f != nil && !(actsAsRoot && anothers(f.Value.String())) {
+	if f := cmd.Flags().Lookup("config"); f != nil && (!actsAsRoot || !anothers(f.Value.String())) {
 		sources.File = f.Value.String()
 	}
 	loaded, err := config.Load(sources)
