@@ -31,6 +31,10 @@ func lstat(path string) (status, error) {
 	return status{uid: st.Uid, mode: info.Mode()}, nil
 }
 
+// RootOnly tells whether root alone can decide what is read at path. A process that acts as root leaves any other --config
+// file to the server, which runs as the owner.
+func RootOnly(path string) bool { return guard{lstat: lstat}.rootOnly(path) == nil }
+
 // guard holds the trust rule: who could have written a file?
 type guard struct {
 	lstat func(path string) (status, error)

@@ -42,6 +42,10 @@ func explain(err error) holder.Failure {
 		f.Message, f.Exit = e.Error(), exitUsage
 		return f
 	}
+	if e, ok := errors.AsType[*detachError](err); ok {
+		f.Exit = e.exit
+		return f
+	}
 	if e, ok := errors.AsType[*token.Error](err); ok {
 		f.Message, f.Hint = e.Message, e.Command
 		return f
@@ -83,8 +87,9 @@ func explainAgent(err error, f *holder.Failure) {
 	case errors.Is(err, control.ErrNoAgent):
 		f.Message = "no azimds runs in this network namespace"
 		f.Hint = "azimds run"
-	case errors.Is(err, errNeedRoot):
-		f.Message = err.Error()
+	case errors.Is(err, holder.ErrNoHolder):
+		f.Message = "nothing holds an interception in this network namespace for a server"
+		f.Hint = "sudo azimds net up   # or all in one: azimds run"
 	case errors.Is(err, exec.ErrNotFound) && strings.Contains(err.Error(), "sudo"):
 		f.Message = "the network part needs root, and sudo was not found"
 		f.Hint = "run azimds as root, with --user for whose programs it serves"

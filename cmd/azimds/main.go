@@ -52,9 +52,7 @@ no code change.`,
 		newRun(), newStop(), newExec(), newServe(), newHold(), newJanitor(), newNet(),
 		newStatus(), newToken(), newCleanup(), newVersion(),
 	)
-	for _, cmd := range root.Commands() {
-		describeArgs(cmd)
-	}
+	describeArgs(root)
 	return root
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"azimds/config"
 )
@@ -49,8 +48,8 @@ func passOn(cmd *cobra.Command) []string {
 	return args
 }
 
-// settings loads the configuration for cmd. A process that acts as root reads only what root alone can write, and leaves a
-// --config file that is somebody else's to the server, which runs as the owner and refuses what such a file may not set.
+// settings loads the configuration for cmd. A process that acts as root reads only what root alone can write, and leaves
+// any other --config file to the server, which runs as the owner and refuses what such a file may not set.
 func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
 	environ := os.Environ()
 	sources := config.Sources{
@@ -60,7 +59,7 @@ func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
 		Flags:    given(cmd),
 		RootOnly: actsAsRoot,
 	}
-	if f := cmd.Flags().Lookup("config"); f != nil && (!actsAsRoot || !anothers(f.Value.String())) {
+	if f := cmd.Flags().Lookup("config"); f != nil && (!actsAsRoot || config.RootOnly(f.Value.String())) {
 		sources.File = f.Value.String()
 	}
 	loaded, err := config.Load(sources)
@@ -68,12 +67,6 @@ func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
 		return config.Config{}, &configError{err}
 	}
 	return loaded.Config, nil
-}
-
-// anothers tells whether a file belongs to somebody other than root.
-func anothers(path string) bool {
-	var st unix.Stat_t
-	return path != "" && unix.Stat(path, &st) == nil && st.Uid != 0
 }
 
 // logger writes log lines to w as c says.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"sync"
@@ -153,9 +154,15 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// DialLink connects to a holder's attach socket.
+// ErrNoHolder says that no holder waits for a server.
+var ErrNoHolder = errors.New("no holder waits for a server")
+
+// DialLink connects to a holder's attach socket. The error wraps [ErrNoHolder] when there is none.
 func DialLink(path string) (*Link, error) {
 	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		err = errors.Join(ErrNoHolder, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the holder: %w", err)
 	}

@@ -59,16 +59,21 @@ func (x *text) String() string {
 // launch starts program, one of bin's, with args in ns. Its standard output is watched for the line that says ready.
 func launch(t testing.TB, ns *netns.NS, env []string, program string, args ...string) *agent {
 	t.Helper()
-	a := &agent{t: t, ns: ns, said: new(text), ready: make(chan struct{}), ended: make(chan struct{})}
-	a.cmd = exec.Command(filepath.Join(bin, program), args...)
-	a.cmd.Env = append(cleanEnv(), env...)
+	cmd := exec.Command(filepath.Join(bin, program), args...)
+	cmd.Env = append(cleanEnv(), env...)
+	return newAgent(t, ns, cmd)
+}
+
+func newAgent(t testing.TB, ns *netns.NS, cmd *exec.Cmd) *agent {
+	t.Helper()
+	a := &agent{t: t, ns: ns, cmd: cmd, said: new(text), ready: make(chan struct{}), ended: make(chan struct{})}
 	a.cmd.Stderr = a.said
 	out, err := a.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := ns.Start(a.cmd); err != nil {
-		t.Fatalf("starting %s %q: %v", program, args, err)
+		t.Fatalf("starting %q: %v", cmd.Args, err)
 	}
 	go func() {
 		defer close(a.ended)
