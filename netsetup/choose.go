@@ -32,7 +32,7 @@ type facts struct {
 	loopback error
 }
 
-// Choose turns a wish into a mode that works in the calling thread's network namespace, and says why in one sentence.
+// Choose turns a wish into a mode that works in the calling thread's network namespace, and says why in a few words that read on after its name.
 // It prefers iptables, which leaves other users and a web server on port 80 alone. A mode asked for by name is verified
 // and never exchanged for another.
 //
@@ -65,7 +65,7 @@ func decide(w Want, f facts) (Mode, string, error) {
 	}
 	switch {
 	case w.Mode == IPTables && f.iptables == nil, w.Mode == Loopback && f.loopback == nil:
-		return w.Mode, fmt.Sprintf("mode %s was asked for and works here", w.Mode), nil
+		return w.Mode, "asked for, and works here", nil
 	case w.Mode == IPTables:
 		return "", "", fmt.Errorf("trying mode %q: %w", w.Mode, f.iptables)
 	case w.Mode == Loopback:
@@ -73,10 +73,10 @@ func decide(w Want, f facts) (Mode, string, error) {
 	case w.Mode != Auto:
 		return "", "", fmt.Errorf("choosing mode %q: not one of %q, %q, %q", w.Mode, Auto, IPTables, Loopback)
 	case f.iptables == nil:
-		return IPTables, "mode iptables works here and leaves other users and port 80 alone", nil
+		return IPTables, "works here, and leaves other users and port 80 alone", nil
 	case f.loopback == nil:
-		return Loopback, fmt.Sprintf("mode iptables does not work here (%v), and port %d is free for mode loopback",
-			f.iptables, Endpoint.Port()), nil
+		return Loopback, fmt.Sprintf("port %d is free; iptables does not work here (%v)",
+			Endpoint.Port(), f.iptables), nil
 	default:
 		return "", "", fmt.Errorf("trying mode %q: %w; trying mode %q: %w", IPTables, f.iptables, Loopback, f.loopback)
 	}

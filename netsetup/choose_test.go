@@ -24,17 +24,17 @@ func TestDecide(t *testing.T) {
 		is     error
 	}{
 		{"auto", Want{Mode: Auto}, facts{loopback: taken}, IPTables,
-			"mode iptables works here and leaves other users and port 80 alone", nil},
+			"works here, and leaves other users and port 80 alone", nil},
 		{"auto without iptables", Want{Mode: Auto}, facts{iptables: noIPTables}, Loopback,
-			"mode iptables does not work here (no iptables program), and port 80 is free for mode loopback", nil},
+			"port 80 is free; iptables does not work here (no iptables program)", nil},
 		{"auto without anything", Want{Mode: Auto}, facts{iptables: noIPTables, loopback: taken}, "",
 			`trying mode "iptables": no iptables program; trying mode "loopback": listening on "169.254.169.254:80": ` +
 				`address already in use: nginx (pid 812) on 0.0.0.0:80`, taken},
 		{"auto on a cloud VM", Want{Mode: Auto}, facts{metadata: true}, "",
 			`dialling "169.254.169.254:80": a metadata service answers there`, ErrMetadataService},
 		{"auto on a cloud VM, shadowed", Want{Mode: Auto, ShadowMetadata: true}, facts{metadata: true}, IPTables,
-			"mode iptables works here and leaves other users and port 80 alone", nil},
-		{"by name", Want{Mode: Loopback}, facts{}, Loopback, "mode loopback was asked for and works here", nil},
+			"works here, and leaves other users and port 80 alone", nil},
+		{"by name", Want{Mode: Loopback}, facts{}, Loopback, "asked for, and works here", nil},
 		{"by name, never exchanged", Want{Mode: Loopback}, facts{loopback: taken}, "",
 			`trying mode "loopback": listening on "169.254.169.254:80": address already in use: nginx (pid 812) on 0.0.0.0:80`, taken},
 		{"iptables by name, without", Want{Mode: IPTables}, facts{iptables: noIPTables}, "",

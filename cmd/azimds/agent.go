@@ -33,6 +33,7 @@ type agent struct {
 	since  time.Time
 
 	expected atomic.Uint64 // the socket inode of the holder's own connection; 0 expects none
+	checked  atomic.Uint64 // the same when it has come: nobody's request
 	requests atomic.Uint64
 	given    atomic.Uint64
 	failures atomic.Uint64
@@ -61,6 +62,7 @@ func newAgent(s *server, offer *holder.Offer) *agent {
 // its socket, and what the kernel says of it goes back to the holder.
 func (a *agent) admit(c caller.Caller) error {
 	if a.expected.CompareAndSwap(c.Inode, 0) {
+		a.checked.Store(c.Inode)
 		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
 			return err
 		}
@@ -99,6 +101,9 @@ func (a *agent) inTree(inode uint64) (bool, error) {
 
 // observe counts and remembers what the metadata endpoint did.
 func (a *agent) observe(e imds.Event) {
+	if e.Caller.Inode != 0 && e.Caller.Inode == a.checked.Load() {
+		return
+	}
 	switch {
 	case e.Refused():
 		a.refused.Add(1)

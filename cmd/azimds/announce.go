@@ -11,23 +11,28 @@ import (
 // announce prints what a person needs to know at the start: how requests are intercepted and why, whose credential is
 // lent and who may ask, a line to try, and how to stop.
 func (a *agent) announce() error {
-	if a.credential.emulated {
-		a.log.Warn("tokens are emulated: they open nothing in Azure")
-	}
 	if a.quiet {
+		if a.credential.emulated {
+			a.log.Warn("tokens are emulated: they open nothing in Azure")
+		}
 		return nil
 	}
 	var b strings.Builder
 	field := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-11s %s\n", name, fmt.Sprintf(format, args...))
 	}
+	account := a.credential.account(context.Background())
 	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer.Plan.Endpoint)
 	field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
 	field("credential", "%s", a.credential.describe)
-	field("account", "%s", accountText(a.credential.account(context.Background())))
+	field("account", "%s", accountText(account))
+	if account.Tenant != "" {
+		field("tenant", "%s", account.Tenant)
+	}
 	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree))
-	field("try", `curl -sH Metadata:true \`)
-	fmt.Fprintf(&b, "    %q\n", "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net")
+	field("try", `curl -sGH Metadata:true -d api-version=2018-02-01 \`)
+	field("", `  -d resource=https://vault.azure.net \`)
+	field("", "  http://169.254.169.254/metadata/identity/oauth2/token")
 	if a.tether != nil {
 		field("stop", "Ctrl-C here, or: azimds stop")
 	}
@@ -47,10 +52,8 @@ func accountText(account control.Account) string {
 		return account.Error
 	case account.Name == "":
 		return "not known yet"
-	case account.Tenant == "":
-		return fmt.Sprintf("%s (%s)", account.Name, account.Type)
 	default:
-		return fmt.Sprintf("%s (%s), tenant %s", account.Name, account.Type, account.Tenant)
+		return fmt.Sprintf("%s (%s)", account.Name, account.Type)
 	}
 }
 

@@ -99,6 +99,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
 	field("credential", "%s", s.Credential)
 	field("account", "%s", accountText(s.Account))
+	if s.Account.Tenant != "" {
+		field("tenant", "%s", s.Account.Tenant)
+	}
 	if s.Emulated {
 		field("", "EMULATED: these tokens open nothing in Azure")
 	}
