@@ -144,8 +144,11 @@ func activityText(a control.Activity) string {
 		who = fmt.Sprintf("uid %d", *a.UID)
 	}
 	what := fmt.Sprintf("%s %d %s", a.Route, a.Status, a.Resource)
-	if a.Status == 0 {
+	switch {
+	case a.Status == 0:
 		what = "refused: " + a.Reason
+	case a.Reason != "":
+		what += " (" + a.Reason + ")"
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s  %s  %s", a.Time.Local().Format(time.TimeOnly), who, what))
 }
