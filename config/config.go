@@ -60,6 +60,7 @@ type Log struct {
 // AzureCLI adjusts [CredentialAzureCLI].
 type AzureCLI struct {
 	Timeout      time.Duration // for one run of az
+	ConfigDir    string        // absolute path; empty means AZURE_CONFIG_DIR, else ~/.azure
 	Subscription string        // name or id; empty means az's current one
 }
 

@@ -169,8 +169,8 @@ func leaves(prefix string, t reflect.Type) []string {
 		return []string{prefix}
 	}
 	var names []string
-	for i := range t.NumField() {
-		names = append(names, leaves(prefix+"."+t.Field(i).Name, t.Field(i).Type)...)
+	for f := range t.Fields() {
+		names = append(names, leaves(prefix+"."+f.Name, f.Type)...)
 	}
 	return names
 }

@@ -82,8 +82,7 @@ func missing(err error) bool {
 // distrusted reports the privileged keys among values, which come from a file that trust speaks against.
 func distrusted(values map[string]any, trust error) []error {
 	reason := trust.Error()
-	var why *distrust
-	if errors.As(trust, &why) {
+	if why, ok := errors.AsType[*distrust](trust); ok {
 		reason = why.problem // its remedy would hand a person's own file to root
 	}
 	var found []error

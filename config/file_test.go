@@ -21,7 +21,7 @@ func TestFileErrors(t *testing.T) {
 		{"unknown key far from all", "colour: red", []string{`unknown key "colour"`}},
 		{"short and far from all", "odd: 1", []string{`unknown key "odd"`}},
 		{"two letters swapped", "mdoe: auto", []string{`unknown key "mdoe"; did you mean mode?`}},
-		{"unknown key in section", "log: {levle: info}", []string{`unknown key "log.levle"; did you mean log.level?`}},
+		{"unknown key in section", "log: {levle: info}", []string{`unknown key "log.levle"; did you mean log.level?`}}, //nolint:misspell // that is the point
 		{"key without its section", "level: info", []string{`unknown key "level"; did you mean log.level?`}},
 		{"key of two sections", "client-id: x", []string{`unknown key "client-id"; did you mean client-secret.client-id or emulated.client-id?`}},
 		{"unknown section", "logs: {level: info}", []string{`unknown key "logs"; did you mean log?`}},

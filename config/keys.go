@@ -71,6 +71,9 @@ var keys = []Key{
 	{Name: "azure-cli.timeout", Example: "1m",
 		Doc:   "How long one run of `az` may take.",
 		value: period(func(c *Config) *time.Duration { return &c.AzureCLI.Timeout }, minAzureCLITimeout, maxAzureCLITimeout)},
+	{Name: "azure-cli.config-dir", Example: "/home/alice/.azure",
+		Doc:   "Folder of `az`'s sign-in; empty means `AZURE_CONFIG_DIR`, else `~/.azure`.",
+		value: text(func(c *Config) *string { return &c.AzureCLI.ConfigDir }, path, "empty or an absolute path")},
 	{Name: "azure-cli.subscription", Example: "my-subscription",
 		Doc: "Name or id of the subscription whose account `az` uses; empty means its current one. " +
 			"Not together with `tenant`: `az` takes one of them.",

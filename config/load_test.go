@@ -32,6 +32,7 @@ var settings = map[string]struct {
 	"log.level":              {"log: {level: warn}", "warn", func(c *Config) { c.Log.Level = slog.LevelWarn }},
 	"log.format":             {"log: {format: json}", "json", func(c *Config) { c.Log.Format = FormatJSON }},
 	"azure-cli.timeout":      {"azure-cli: {timeout: 2m}", "2m", func(c *Config) { c.AzureCLI.Timeout = 2 * time.Minute }},
+	"azure-cli.config-dir":   {"azure-cli: {config-dir: /home/pat/.azure}", "/home/pat/.azure", func(c *Config) { c.AzureCLI.ConfigDir = "/home/pat/.azure" }},
 	"azure-cli.subscription": {"azure-cli: {subscription: Pay as you go}", "Pay as you go", func(c *Config) { c.AzureCLI.Subscription = "Pay as you go" }},
 	"client-secret.client-id": {
 		"client-secret: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.ClientSecret.ClientID = someGUID }},

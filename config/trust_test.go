@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"testing"
 
@@ -58,10 +59,7 @@ func TestRootOnly(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := host{}
-			for p, s := range sound {
-				h[p] = s
-			}
+			h := maps.Clone(sound)
 			h[tt.at] = tt.status
 			g := guard{lstat: h.lstat, own: filepath.Dir(path)}
 			if diff := cmp.Diff(tt.want, message(g.rootOnly(path))); diff != "" {
