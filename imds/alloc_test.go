@@ -6,6 +6,7 @@ package imds_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -53,7 +54,14 @@ func TestAllocationsOfCachedToken(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- bare.Serve(ln) }()
-	t.Cleanup(func() { _ = bare.Close(); <-served }) // what it says does not matter
+	t.Cleanup(func() {
+		if err := bare.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
 
 	own := allocations(t, ours.dial(t, 1), raw)
 	floor := allocations(t, (&agent{addr: ln.Addr().String()}).dial(t, 1), raw)

@@ -2,8 +2,10 @@ package imds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,17 +13,27 @@ import (
 )
 
 // conn is an admitted connection. net/http reads and writes it; what is added is who is behind it, its place among the
-// server's connections, and the time that a request on it may wait for a token.
+// server's connections, the time that a request on it may wait for a token, and deadlines that cost little to move.
 type conn struct {
 	*net.TCPConn
 	caller caller.Caller
 	server *Server
 	closed atomic.Bool
 
+	reads, writes deadline
+
 	// All requests of the connection, which come one after another, share these.
 	cancel  context.CancelFunc // ends the context of every request on this connection
-	timer   *time.Timer        // nil before the first request that waits
+	answer  deadline           // for the source
+	due     time.Time          // what answer was last moved to
+	timer   *time.Timer        // keeps answer; nil before the first request that waits
 	expired atomic.Bool
+}
+
+func newConn(c *net.TCPConn, who caller.Caller, s *Server) *conn {
+	own := &conn{TCPConn: c, caller: who, server: s}
+	own.reads.set, own.writes.set, own.answer.set = c.SetReadDeadline, c.SetWriteDeadline, own.setTimer
+	return own
 }
 
 type connKey struct{}
@@ -54,20 +66,71 @@ func (c *conn) Close() error {
 			c.cancel()
 		}
 	}
-	return c.TCPConn.Close()
+	return errors.Join(c.answer.end(), c.TCPConn.Close())
+}
+
+// SetReadDeadline implements [net.Conn].
+func (c *conn) SetReadDeadline(t time.Time) error { return c.reads.move(t) }
+
+// SetWriteDeadline implements [net.Conn].
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.writes.move(t) }
+
+// SetDeadline implements [net.Conn].
+func (c *conn) SetDeadline(t time.Time) error { return errors.Join(c.reads.move(t), c.writes.move(t)) }
+
+// Read implements [net.Conn].
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.TCPConn.Read(b)
+		if n > 0 || !goesOn(err, &c.reads) {
+			return n, err
+		}
+	}
+}
+
+// Write implements [net.Conn].
+func (c *conn) Write(b []byte) (written int, err error) {
+	for {
+		n, err := c.TCPConn.Write(b[written:])
+		if written += n; !goesOn(err, &c.writes) {
+			return written, err
+		}
+	}
+}
+
+// goesOn reports whether err only says that a deadline rang too early.
+func goesOn(err error, d *deadline) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	early, err := d.early()
+	return early && err == nil
 }
 
 // begin starts the time that one request may wait for a token. Timer and context belong to the connection and not to the
 // request, so that a request costs no allocation.
 func (c *conn) begin() {
-	if c.timer == nil {
-		c.timer = time.AfterFunc(c.server.limits.Answer, c.expire)
-		return
+	c.due = time.Now().Add(c.server.limits.Answer)
+	_ = c.answer.move(c.due) // setTimer does not fail
+}
+
+// setTimer is what keeps the deadline of an answer.
+func (c *conn) setTimer(t time.Time) error {
+	switch {
+	case c.timer == nil && !t.IsZero():
+		c.timer = time.AfterFunc(time.Until(t), c.expire)
+	case c.timer != nil && t.IsZero():
+		c.timer.Stop()
+	case c.timer != nil:
+		c.timer.Reset(time.Until(t))
 	}
-	c.timer.Reset(c.server.limits.Answer)
+	return nil
 }
 
 func (c *conn) expire() {
+	if early, _ := c.answer.early(); early { // most often it kept the time of a request long answered
+		return
+	}
 	c.expired.Store(true)
 	c.cancel()
 }
@@ -75,11 +138,13 @@ func (c *conn) expire() {
 // end ends that time and starts the time for the client to take the reply, which net/http has been counting since it read
 // the request. It reports whether the time to wait was enough; if it was not, this exchange must be the connection's last.
 func (c *conn) end() bool {
-	if err := c.SetWriteDeadline(time.Now().Add(c.server.limits.Write)); err != nil { // closed, so nothing waits on it
+	_ = c.answer.move(time.Time{}) // setTimer does not fail
+	now := time.Now()
+	if err := c.SetWriteDeadline(now.Add(c.server.limits.Write)); err != nil { // closed, so nothing waits on it
 		c.server.log.Debug("connection without deadline", "error", fmt.Errorf("setting a write deadline: %w", err))
 	}
-	if !c.timer.Stop() {
-		c.expired.Store(true) // expire has begun, if it has not ended
+	if !now.Before(c.due) {
+		c.expired.Store(true) // expire has begun, or would have
 	}
 	return !c.expired.Load()
 }

@@ -32,13 +32,14 @@ type reply interface {
 
 // exchange is one request and what becomes of it. Exchanges are used again, so that one costs few allocations.
 type exchange struct {
-	conn    *conn
-	began   time.Time
-	route   route
-	request token.Request
-	grant   grant
-	body    []byte
-	length  [1]string // Content-Length
+	conn     *conn
+	began    time.Time
+	answered time.Time // when the source had answered, or it was clear that none is asked
+	route    route
+	request  token.Request
+	grant    grant
+	body     []byte
+	length   [1]string // Content-Length
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -76,6 +77,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if problem != nil {
 		found = problem
 	}
+	if x.answered.IsZero() {
+		x.answered = s.now()
+	}
 	s.finish(w, r, x, found, problem)
 }
 
@@ -107,7 +111,8 @@ func (s *Server) handle(x *exchange, r *http.Request) (found reply, problem *Pro
 		if p := s.guardPublic(r); p != nil {
 			return nil, p
 		}
-		return recorded(s.issuer, r), nil
+		d := recorded(s.issuer, r)
+		return d, d.problem()
 	case routeInstance:
 		return nil, noInstance
 	}
@@ -134,7 +139,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, x *exchange, fou
 func (s *Server) report(r *http.Request, x *exchange, status int, problem *Problem, writing error) {
 	e := Event{
 		At: x.began, Caller: x.conn.caller, Route: string(x.route), Status: status,
-		Identity: x.request.Identity, Resource: x.request.Resource, Duration: s.now().Sub(x.began),
+		Identity: x.request.Identity, Resource: x.request.Resource, Duration: x.answered.Sub(x.began),
 	}
 	message, level, lowered := "request answered", slog.LevelDebug, 0
 	switch {
@@ -157,15 +162,22 @@ func (s *Server) report(r *http.Request, x *exchange, status int, problem *Probl
 		if writing != nil {
 			attrs = append(attrs, slog.String("write", writing.Error()))
 		}
-		s.say(level, message, lowered, attrs...)
+		s.say(x.answered, level, message, lowered, attrs...)
 	}
 	s.observe(e)
 }
 
-// say writes one log line.
-func (s *Server) say(level slog.Level, message string, lowered int, attrs ...slog.Attr) {
-	if lowered > 0 {
-		attrs = append(attrs, slog.Int("lines_lowered_to_debug", lowered))
+// say writes one log line of the time at. It hands its record to the handler itself: [slog.Logger] would look at the clock
+// once more, and walk the stack for a line of source that is always this one.
+func (s *Server) say(at time.Time, level slog.Level, message string, lowered int, attrs ...slog.Attr) {
+	ctx, handler := context.Background(), s.log.Handler()
+	if !handler.Enabled(ctx, level) {
+		return
 	}
-	s.log.LogAttrs(context.Background(), level, message, attrs...)
+	line := slog.NewRecord(at, level, message, 0)
+	line.AddAttrs(attrs...)
+	if lowered > 0 {
+		line.AddAttrs(slog.Int("lines_lowered_to_debug", lowered))
+	}
+	_ = handler.Handle(ctx, line) // as slog.Logger does: there is nobody left to tell
 }

@@ -27,6 +27,17 @@ var date = regexp.MustCompile(`(?m)^Date: [^\r]*`)
 func TestExchanges(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
 		o.Issuer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch _, document, _ := strings.Cut(r.URL.Path, "/discovery/"); document {
+			case "absent":
+				http.NotFound(w, r)
+				return
+			case "failing":
+				http.Error(w, "internal detail", http.StatusInternalServerError)
+				return
+			case "late":
+				http.Error(w, "internal detail", http.StatusServiceUnavailable)
+				return
+			}
 			w.Header().Set("Content-Type", "application/json")
 			if _, err := io.WriteString(w, `{"served":"`+r.URL.Path+`"}`); err != nil {
 				t.Error(err)

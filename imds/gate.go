@@ -60,7 +60,7 @@ func (s *Server) admitted(c net.Conn) (*conn, bool) {
 		s.refuse(tcp, who, err)
 		return nil, false
 	}
-	return &conn{TCPConn: tcp, caller: who, server: s}, true
+	return newConn(tcp, who, s), true
 }
 
 // identify names the caller. The connection counts only if its client dialled the service's address: what comes to the
@@ -94,16 +94,16 @@ func (s *Server) refuse(c *net.TCPConn, who caller.Caller, reason error) {
 		s.log.Debug("connection not reset", "error", fmt.Errorf("setting linger: %w", err))
 	}
 	s.hangUp(c)
+	now := s.now()
 	if left {
-		s.say(slog.LevelDebug, "client left", 0, attrs...)
+		s.say(now, slog.LevelDebug, "client left", 0, attrs...)
 		return
 	}
 	if who != (caller.Caller{}) {
 		attrs = append(attrs, slog.Uint64("uid", uint64(who.UID)))
 	}
-	now := s.now()
 	level, lowered := s.refusals.level(slog.LevelWarn, now)
-	s.say(level, "caller refused", lowered, attrs...)
+	s.say(now, level, "caller refused", lowered, attrs...)
 	s.observe(Event{At: now, Caller: who, Reason: reason.Error()})
 }
 

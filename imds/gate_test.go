@@ -58,6 +58,7 @@ func statusOfNext(t *testing.T, c net.Conn) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer reply.Body.Close()
 	if _, err := io.Copy(io.Discard, reply.Body); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,9 @@ func TestRefusalsAreRationed(t *testing.T) {
 		}
 	}
 	a.stop()
-	<-a.served
+	if err := <-a.served; err != nil {
+		t.Error(err)
+	}
 	if n := strings.Count(a.String(), "level=WARN"); n != 20 {
 		t.Errorf("%d lines of Warn", n)
 	}

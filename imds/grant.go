@@ -96,7 +96,7 @@ func (s *Server) token(x *exchange, r *http.Request, rawQuery string) (reply, *P
 	if p != nil {
 		return nil, p
 	}
-	g, err := newGrant(x.request, t, s.now())
+	g, err := newGrant(x.request, t, x.answered)
 	if err != nil {
 		return nil, problemOf(err)
 	}
@@ -134,6 +134,7 @@ func (s *Server) info(x *exchange, r *http.Request, rawQuery string) (reply, *Pr
 // ask asks the source, for as long as the limit allows and the client waits.
 func (s *Server) ask(x *exchange, r *http.Request) (token.Token, *Problem) {
 	t, inTime, err := s.bounded(x, r)
+	x.answered = s.now()
 	switch {
 	case err == nil:
 		return t, nil

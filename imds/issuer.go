@@ -1,9 +1,14 @@
 package imds
 
 import (
+	"errors"
 	"maps"
 	"net/http"
+	"strings"
 )
+
+// noDocument is the answer to a path below the issuer's that it does not know.
+var noDocument = &Problem{Status: http.StatusNotFound, Code: "not_found", Description: "The issuer has no such document"}
 
 // document is what [Options.Issuer] answered, held back until it is whole. It is both the http.ResponseWriter of that
 // handler and the [reply] made of it.
@@ -37,9 +42,25 @@ func (d *document) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// problem is what an answer other than 200 comes to: net/http's own handlers refuse in plain text, and what is refused here
+// says so as everywhere else. The handler's text stays in the log.
+func (d *document) problem() *Problem {
+	d.WriteHeader(http.StatusOK)
+	switch {
+	case d.status == http.StatusOK:
+		return nil
+	case d.status == http.StatusMethodNotAllowed:
+		return notGet
+	case d.status == http.StatusServiceUnavailable:
+		return unavailable("azimds: the issuer of emulated tokens is not ready", errors.New(strings.TrimSpace(string(d.body))))
+	case d.status >= http.StatusInternalServerError:
+		return internal(errors.New(strings.TrimSpace(string(d.body))))
+	}
+	return noDocument
+}
+
 // appendReply implements [reply].
 func (d *document) appendReply(h http.Header, dst []byte) (int, []byte) {
-	d.WriteHeader(http.StatusOK)
 	maps.Copy(h, d.header)
 	return d.status, append(dst, d.body...)
 }

@@ -3,6 +3,7 @@ package imds
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -42,10 +43,8 @@ func parseQuery(raw string) (query, *Problem) {
 		if err != nil {
 			return query{}, err
 		}
-		for _, other := range seen[:count] {
-			if other == name {
-				return query{}, invalid("Duplicate query parameter")
-			}
+		if slices.Contains(seen[:count], name) {
+			return query{}, invalid("Duplicate query parameter")
 		}
 		if count == maxParameters {
 			return query{}, invalid("Too many query parameters")
@@ -75,8 +74,17 @@ func parsePair(pair string) (name, value string, p *Problem) {
 
 // unescape decodes one name or value; ok only when the result is printable UTF-8, which is all that can be echoed.
 func unescape(raw string) (text string, ok bool) {
-	if strings.ContainsAny(raw, ";#") { // "a;b" is two parameters to some readers and one to others
-		return "", false
+	verbatim := true
+	for i := range len(raw) {
+		switch b := raw[i]; {
+		case b == ';' || b == '#': // "a;b" is two parameters to some readers and one to others
+			return "", false
+		case b == '%' || b == '+' || b < ' ' || b >= 0x7f:
+			verbatim = false
+		}
+	}
+	if verbatim {
+		return raw, true
 	}
 	text, err := url.QueryUnescape(raw)
 	if err != nil || !utf8.ValidString(text) {

@@ -33,7 +33,7 @@ type Options struct {
 	// Source yields the tokens. It finds the caller in its context, see [CallerOf], and should end when that ends.
 	Source token.Source
 	// Issuer serves /azimds/emulated/…, the public documents of the issuer of emulated tokens, to GET requests that passed
-	// the Host check alone. nil: 404.
+	// the Host check alone. Of an answer other than 200 only the status is passed on. nil: 404.
 	Issuer http.Handler
 	// Log takes a line a request; nil discards.
 	Log *slog.Logger
@@ -105,7 +105,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.log.Warn("connections cut off", "after", s.limits.Drain)
 		err = hs.Close()
 	}
-	<-failed // http.ErrServerClosed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	if err != nil {
 		return fmt.Errorf("closing the server on %q: %w", ln.Addr(), err)
 	}

@@ -77,7 +77,9 @@ func TestSourceIsAsked(t *testing.T) {
 		}
 	}
 	a.stop()
-	<-a.served
+	if err := <-a.served; err != nil {
+		t.Error(err)
+	}
 	want := []token.Request{
 		{Resource: "https://Vault.azure.net//"},
 		{Resource: "a", Identity: token.Selector{Kind: token.ClientID, Value: "AbC"}},
@@ -112,7 +114,9 @@ func TestReport(t *testing.T) {
 		a.status(t, raw)
 	}
 	a.stop()
-	<-a.served
+	if err := <-a.served; err != nil {
+		t.Error(err)
+	}
 	const wantLog = `level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s
 level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s selector=client_id identity=x
 level=DEBUG msg="request answered" route=token status=400 uid=1001 resource="" duration=0s reason="Required metadata header not specified"

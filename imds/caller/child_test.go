@@ -129,7 +129,7 @@ func start(t testing.TB, ns *netns.NS, attr *syscall.SysProcAttr, verb string, a
 // end lets the child end and waits for it; ending it again does nothing.
 func (c *child) end() {
 	c.stdin.Close()
-	c.cmd.Wait() // that it went wrong showed in its line
+	_ = c.cmd.Wait() // that it went wrong showed in its line
 }
 
 // as runs a child with this uid, no group and no capability.

@@ -104,7 +104,7 @@ func (d *diag) close() error {
 func retryEINTR(op func(int, []byte) (int, error), fd int, b []byte) (int, error) {
 	for {
 		n, err := op(fd, b)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

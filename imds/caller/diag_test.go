@@ -14,7 +14,7 @@ import (
 
 func TestFindSkipsOtherAnswers(t *testing.T) {
 	d, k := newFakeKernel(t)
-	defer d.close()
+	defer closed(t, d)
 	d.seq = 6
 	late := named
 	late.uid = stranger
@@ -54,7 +54,7 @@ func TestFindGivesUp(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d, k := newFakeKernel(t)
-			defer d.close()
+			defer closed(t, d)
 			tt.say(k)
 			got, err := d.find(client, imds, anyDevice)
 			if err == nil || got != (socket{}) || tt.want != nil && !errors.Is(err, tt.want) {
@@ -204,7 +204,7 @@ func TestDiagTakesNoAnswerFromOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
+	defer closed(t, d)
 	to, err := unix.Getsockname(d.fd)
 	if err != nil {
 		t.Fatal(err)
@@ -216,5 +216,13 @@ func TestDiagTakesNoAnswerFromOthers(t *testing.T) {
 	defer unix.Close(forger)
 	if err := unix.Sendto(forger, answer(1, named), 0, to); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("forging an answer: %v, want %v", err, unix.ECONNREFUSED)
+	}
+}
+
+// closed closes a diag, which must go well.
+func closed(t *testing.T, d *diag) {
+	t.Helper()
+	if err := d.close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -43,12 +43,12 @@ func zoneWith(t testing.TB, ns *netns.NS, addr netip.AddrPort) *zone {
 			return err
 		}
 		z.ln = ln.(*net.TCPListener)
-		z.Resolver.diag, err = openDiag()
+		z.diag, err = openDiag()
 		return err
 	})
 	t.Cleanup(func() {
 		z.ln.Close()
-		if err := z.Resolver.Close(); err != nil {
+		if err := z.Close(); err != nil {
 			t.Error(err)
 		}
 	})

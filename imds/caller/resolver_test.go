@@ -243,7 +243,7 @@ func TestResolveAfterClose(t *testing.T) {
 	z := newZone(t)
 	_, conn := z.dial(t, nil)
 	for range 2 {
-		if err := z.Resolver.Close(); err != nil {
+		if err := z.Close(); err != nil {
 			t.Error(err)
 		}
 		if _, err := z.Resolve(remote(conn), imds); !errors.Is(err, net.ErrClosed) || errors.Is(err, ErrUnknown) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -40,6 +41,16 @@ func InTree(procRoot string, inode uint64, root int, except ...int) (pid int, ok
 		}
 	}
 	return 0, false, err
+}
+
+// Descends says whether process pid is root or descends from it, and not through a process in except. procRoot is where
+// proc(5) is mounted. A process that has ended descends from nobody.
+func Descends(procRoot string, pid, root int, except ...int) (bool, error) {
+	processes, _, err := readProcesses(procRoot)
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(descendants(processes, root, except), pid), nil
 }
 
 // findInTree looks once; pid 0 is no process. changed says that processes came or went meanwhile, so that one in the tree
