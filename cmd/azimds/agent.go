@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"azimds/imds/caller"
 	"azimds/imds/control"
 	"azimds/imds/token"
+	"azimds/imds/token/signin"
 	"azimds/netsetup"
 	"azimds/netsetup/holder"
 )
@@ -52,7 +54,12 @@ type agent struct {
 func newAgent(s *server, offer *holder.Offer) *agent {
 	return &agent{
 		server: s, offer: offer, since: time.Now(),
-		tokens:  token.Cached(s.credential.source, token.CacheOptions{FlightTimeout: s.config.AzureCLI.Timeout + flightMargin}),
+		tokens: token.Cached(s.credential.source, token.CacheOptions{
+			FlightTimeout: s.config.AzureCLI.Timeout + flightMargin,
+			Stale: func(e token.Entry) {
+				s.log.Info("the credential has no newer token than the one that was to be passed by", "resource", e.Resource)
+			},
+		}),
 		asks:    map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
@@ -214,9 +221,35 @@ func (a *agent) Stop(ctx context.Context) error {
 	}
 }
 
-// Token gets a token as a client of the metadata endpoint would.
-func (a *agent) Token(ctx context.Context, r token.Request) (token.Token, error) {
+// Token gets a token as a client of the metadata endpoint would, for a process that may be one.
+func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Token, error) {
+	if a.offer.Tree != 0 {
+		ok, err := caller.Descends("/proc", pid, a.offer.Tree, os.Getpid())
+		if err != nil {
+			return token.Token{}, err
+		}
+		if !ok {
+			return token.Token{}, errors.New("this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither")
+		}
+	}
 	return a.tokens.Token(ctx, r)
+}
+
+// followSignIn drops the cached tokens when somebody signs in or out, or switches account or cloud, until ctx ends.
+func (a *agent) followSignIn(ctx context.Context) {
+	if len(a.credential.files) == 0 {
+		return
+	}
+	signin.Watch(ctx, a.log, a.credential.files, func(c signin.Change) {
+		if c == signin.Switched {
+			a.log.Info("the sign-in changed", "dropped", a.Refresh(""))
+		}
+	})
+}
+
+// Refresh drops cached tokens: the next request for each is put to the credential.
+func (a *agent) Refresh(resource string) int {
+	return a.tokens.Drop(func(e token.Entry) bool { return resource == "" || e.Resource == resource })
 }
 
 // ask puts a question to the holder and waits for the answer.

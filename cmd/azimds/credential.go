@@ -14,6 +14,7 @@ import (
 	"azimds/imds/token"
 	"azimds/imds/token/azure"
 	"azimds/imds/token/emulated"
+	"azimds/imds/token/signin"
 )
 
 // credential is the developer's credential, opened as the configuration says.
@@ -25,6 +26,7 @@ type credential struct {
 	start    func()       // begins what may take a while
 	close    func()       // waits for it
 	account  func(context.Context) control.Account
+	files    []string // whose contents say who is signed in; none for a credential that does not change
 }
 
 // openCredential makes the source of tokens that c names. It looks for az and for files, and asks nobody.
@@ -63,7 +65,8 @@ func trustedRoots(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// openCLI lends the login of the Azure CLI. An az outside PATH is put into it: azidentity looks nowhere else. A missing az
+// openCLI lends the login of the Azure CLI. azidentity starts az with this process's environment and looks for it in PATH
+// alone, so both are put right here. A missing az
 // is no reason not to start: it is said, and each request says it again until it is there.
 func openCLI(c config.Config) (*credential, error) {
 	source, err := azure.NewCLI(azure.CLIOptions{
@@ -71,6 +74,11 @@ func openCLI(c config.Config) (*credential, error) {
 	})
 	if err != nil {
 		return nil, &configError{err}
+	}
+	if c.AzureCLI.ConfigDir != "" {
+		if err := os.Setenv("AZURE_CONFIG_DIR", c.AzureCLI.ConfigDir); err != nil {
+			return nil, fmt.Errorf("choosing az's folder: %w", err)
+		}
 	}
 	account := func(context.Context) control.Account {
 		if _, err := azure.FindAz(os.Getenv); err != nil {
@@ -88,7 +96,10 @@ func openCLI(c config.Config) (*credential, error) {
 			return nil, fmt.Errorf("adding az to PATH: %w", err)
 		}
 	}
-	return &credential{source: source, describe: source.Describe(), account: account, start: nothing, close: nothing}, nil
+	return &credential{
+		source: source, describe: source.Describe(), account: account, start: nothing, close: nothing,
+		files: signin.AzureCLIFiles(os.Getenv),
+	}, nil
 }
 
 func openClientSecret(c config.Config, roots *x509.CertPool) (*credential, error) {

@@ -22,12 +22,12 @@ func runDetached(cmd *cobra.Command, logFile string) error {
 			return err
 		}
 	}
-	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // for others to write and not to read
 	if err != nil {
 		return fmt.Errorf("opening the log file: %w", err)
 	}
 	defer log.Close()
-	from, err := log.Seek(0, io.SeekEnd)
+	before, err := log.Stat()
 	if err != nil {
 		return fmt.Errorf("opening the log file: %w", err)
 	}
@@ -47,19 +47,33 @@ func runDetached(cmd *cobra.Command, logFile string) error {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "azimds runs as process %d and logs to %s\nstop it with: azimds stop\n", agent.Process.Pid, logFile)
 		return err
 	}
-	return notReady(agent, log, from, err)
+	return notReady(agent, logFile, before.Size(), err)
 }
 
 // notReady says why an agent did not become ready: with its own words, which are in the log from the offset on.
-func notReady(agent *exec.Cmd, log *os.File, from int64, cause error) error {
+func notReady(agent *exec.Cmd, logFile string, from int64, cause error) error {
 	waitErr := agent.Wait()
-	said, err := io.ReadAll(io.NewSectionReader(log, from, 64<<10))
-	text := strings.TrimPrefix(strings.TrimSpace(string(said)), "azimds: ")
+	text, err := readFrom(logFile, from)
+	text = strings.TrimPrefix(strings.TrimSpace(text), "azimds: ")
 	var exit *exec.ExitError
 	if err != nil || text == "" || !errors.As(waitErr, &exit) {
-		return fmt.Errorf("starting the agent, which logs to %q: %w", log.Name(), errors.Join(cause, waitErr, err))
+		return fmt.Errorf("starting the agent, which logs to %q: %w", logFile, errors.Join(cause, waitErr, err))
 	}
 	return &detachError{text: text, exit: exit.ExitCode()}
+}
+
+// readFrom reads the end of a file, and no more than a screenful of it.
+func readFrom(path string, offset int64) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("reading the log file: %w", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.NewSectionReader(file, offset, 8<<10))
+	if err != nil {
+		return "", fmt.Errorf("reading the log file: %w", err)
+	}
+	return string(data), nil
 }
 
 // detachError is what a detached agent said before it ended.

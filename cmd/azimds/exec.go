@@ -56,7 +56,9 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 	if !cmd.Flags().Changed("log-level") {
 		c.Log.Level = max(c.Log.Level, slog.LevelWarn) // the terminal is the command's
 	}
-	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(os.Stderr, c.Log)}
+	lines := newLogWriter(os.Stderr)
+	defer lines.Close()
+	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log)}
 	if !all {
 		o.tree = os.Getpid()
 	}
@@ -109,7 +111,8 @@ func (l *launch) command(command []string, signals <-chan os.Signal) (int, error
 	child.Args[0] = command[0]
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if l.owner.UID != uint32(os.Getuid()) {
-		child.SysProcAttr = &syscall.SysProcAttr{Credential: credentialOf(l.owner)}
+		// A session of its own, as su -c has it: on root's terminal another user could type (ioctl_tty(2), TIOCSTI).
+		child.SysProcAttr = &syscall.SysProcAttr{Credential: l.groups.credential(l.owner), Setsid: true}
 		child.Env = environFor(l.owner, os.Environ())
 	}
 	if err := child.Start(); err != nil {
@@ -117,12 +120,16 @@ func (l *launch) command(command []string, signals <-chan os.Signal) (int, error
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
+	lost := l.ended
 	for {
 		select {
 		case err := <-ended:
 			return exitCode(err)
 		case s := <-signals:
-			forward(child.Process, s)
+			forward(child.Process, s, child.SysProcAttr == nil)
+		case <-lost:
+			lost = nil // said once
+			fmt.Fprintf(os.Stderr, "azimds: the agent has ended; %q goes on without it\n", command[0])
 		}
 	}
 }
@@ -151,9 +158,10 @@ func exitCode(err error) (int, error) {
 	return exit.ExitCode(), nil
 }
 
-// forward passes a signal on to the command, unless the terminal has sent it to the whole foreground group already.
-func forward(p *os.Process, s os.Signal) {
-	if (s == os.Interrupt || s == syscall.SIGQUIT) && inForeground() {
+// forward passes a signal on to the command, unless the command has this process's terminal and the terminal has sent the
+// signal to the whole foreground group already.
+func forward(p *os.Process, s os.Signal, sameTerminal bool) {
+	if sameTerminal && (s == os.Interrupt || s == syscall.SIGQUIT) && inForeground() {
 		return
 	}
 	if err := p.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {

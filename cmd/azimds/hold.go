@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ import (
 // newHold is the holder that a person's run starts through sudo.
 func newHold() *cobra.Command {
 	cmd := &cobra.Command{Use: "hold", Short: "Hold the interception for the server on standard input", Hidden: true, Args: cobra.NoArgs}
-	addSettings(cmd)
+	addKeys(cmd, func(k config.Key) bool { return k.Class == config.Privileged || strings.HasPrefix(k.Name, "log.") })
 	tree := cmd.Flags().Int("tree", 0, "")
 	apart := cmd.Flags().Bool("apart", false, "")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -59,6 +60,8 @@ func holdHere(cmd *cobra.Command, tree int) error {
 	if err != nil {
 		return err
 	}
+	lines := newLogWriter(os.Stderr)
+	defer lines.Close()
 	return hold(ctx, os.Stdin, holder.Options{
 		Want:       netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata},
 		Owner:      owner,
@@ -68,7 +71,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		Explain:    explain,
 		InTree:     inTree(tree),
 		Stderr:     adoptStderr,
-		Log:        logger(os.Stderr, c.Log),
+		Log:        logger(lines, c.Log),
 		After:      stopHere,
 	})
 }
@@ -105,10 +108,16 @@ func adoptStderr(file *os.File) error {
 
 func newJanitor() *cobra.Command {
 	return &cobra.Command{
-		Use: "janitor DIR", Short: "Take down what a holder that dies leaves", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			log := logger(os.Stderr, config.Default().Log)
-			return holder.RunJanitor(cmd.Context(), args[0], os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
+		Use: "janitor", Short: "Take down what a holder that dies leaves", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			state, err := holder.JanitorState()
+			if err != nil {
+				return err
+			}
+			lines := newLogWriter(os.Stderr)
+			defer lines.Close()
+			log := logger(lines, config.Default().Log)
+			return holder.RunJanitor(cmd.Context(), state, os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
 		},
 	}
 }

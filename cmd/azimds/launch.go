@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -23,8 +24,9 @@ import (
 )
 
 // exemptGroup is the supplementary group whose members the interception passes by. Root gives it to the server alone: it
-// is how the agent itself reaches a real metadata service. It is in no range that distributions hand out to users.
-const exemptGroup = 169254
+// is how the agent itself reaches a real metadata service. It is in a range that nobody hands out (Debian policy 9.2.2,
+// systemd's UIDS-GIDS) and that user namespaces of 65536 ids have. It is no boundary: who gets into it only passes by.
+const exemptGroup = 65530
 
 // stopLimit bounds a stop: releaseLimit, the drain of 5 s, and what is left to two processes to end.
 const stopLimit = 30 * time.Second
@@ -33,6 +35,7 @@ const stopLimit = 30 * time.Second
 // started through sudo otherwise.
 type launch struct {
 	owner  holder.Owner
+	groups groupIDs
 	server *exec.Cmd
 	tether *os.File // the server reports on it, and stops when it ends
 	ready  chan struct{}
@@ -59,13 +62,20 @@ func start(ctx context.Context, o launchOptions) (*launch, error) {
 	if os.Geteuid() != 0 && owner.UID != uint32(os.Getuid()) {
 		return nil, fmt.Errorf("serving %s: %w", owner, errNeedRoot)
 	}
+	groups, err := readGroupIDs()
+	if err != nil {
+		return nil, err
+	}
 	holderEnd, serverEnd, err := holder.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer serverEnd.Close()
+	if err := keepFiles(owner); err != nil {
+		return nil, errors.Join(err, holderEnd.Close())
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	l := &launch{owner: owner, ready: make(chan struct{}), ended: make(chan struct{}), cancel: cancel}
+	l := &launch{owner: owner, groups: groups, ready: make(chan struct{}), ended: make(chan struct{}), cancel: cancel}
 	if err := l.startServer(serverEnd, o); err != nil {
 		cancel()
 		return nil, errors.Join(err, holderEnd.Close())
@@ -99,18 +109,13 @@ func (l *launch) startServer(link *os.File, o launchOptions) error {
 	l.server.ExtraFiles = []*os.File{link, theirs}
 	l.server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() == 0 {
-		l.server.SysProcAttr.Credential = credentialOf(l.owner, exemptGroup)
+		l.server.SysProcAttr.Credential = l.groups.credential(l.owner, exemptGroup)
 	}
-	l.server.Env = environFor(l.owner, os.Environ())
+	l.server.Env = serverEnviron(l.owner, o.config, os.Environ())
 	if err := l.server.Start(); err != nil {
 		return errors.Join(fmt.Errorf("starting the server as %s: %w", l.owner, err), l.tether.Close())
 	}
 	return nil
-}
-
-// credentialOf is the owner, with more supplementary groups.
-func credentialOf(o holder.Owner, more ...uint32) *syscall.Credential {
-	return &syscall.Credential{Uid: o.UID, Gid: o.GID, Groups: append(more, o.Groups...)}
 }
 
 func (l *launch) holderOptions(o launchOptions) holder.Options {
@@ -118,7 +123,7 @@ func (l *launch) holderOptions(o launchOptions) holder.Options {
 	return holder.Options{
 		Want:        wanted(o.config),
 		Owner:       l.owner,
-		ExemptGroup: exemptGroup,
+		ExemptGroup: l.groups.exemption(),
 		Tree:        o.tree,
 		Janitor:     []string{"/proc/self/exe", "janitor"},
 		JanitorLog:  os.Stderr,
@@ -148,6 +153,17 @@ func hold(ctx context.Context, end *os.File, o holder.Options) error {
 		return err
 	}
 	return holder.Run(ctx, link, o)
+}
+
+// keepFiles keeps the files that this process was started with from processes of another user: they may be root's.
+func keepFiles(owner holder.Owner) error {
+	if owner.UID == uint32(os.Getuid()) {
+		return nil
+	}
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keeping open files from processes of %s: %w", owner, err)
+	}
+	return nil
 }
 
 // sudoHold starts the holder through sudo, with the link as its standard input: sudo closes every other file. It returns

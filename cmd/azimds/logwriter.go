@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -10,76 +11,95 @@ import (
 const (
 	// lingerTime is how long a log line may wait for others, to be written together with them.
 	lingerTime = 5 * time.Millisecond
-	// lingerBytes is how much may wait; the line that goes beyond is written at once, and with it all that waits.
-	lingerBytes = 32 << 10
+	// waitingBytes is how much may wait for an output that does not take it: a terminal that is held, a pager, a full pipe.
+	waitingBytes = 256 << 10
+	// farewellTime is how long the last lines may take when the process ends.
+	farewellTime = 500 * time.Millisecond
 )
 
-// logWriter gathers what is written to it for a few milliseconds, so that a busy server does not make a system call for
-// each line. Nothing is dropped: who writes faster than the output takes it, waits. Only what kills the process without a
-// chance to close loses the lines of the last moment.
+// logWriter writes log lines from a goroutine of its own: neither a request nor a take-down of the network waits for who
+// reads the log. Lines that come within a few milliseconds are written together. When too much waits, lines are dropped, and
+// how many is said as soon as somebody reads again. A process that is killed loses the lines of its last moment.
 type logWriter struct {
 	out io.Writer
 
 	mu      sync.Mutex
 	waiting bytes.Buffer
-	timer   *time.Timer // runs while something waits; nil before the first line
-	err     error       // the first that out gave and nobody was told
+	dropped int
 	closed  bool
+
+	wake chan struct{} // holds one: something waits, or closed is set
+	done chan struct{} // closed when everything is written
 }
 
-func newLogWriter(out io.Writer) *logWriter { return &logWriter{out: out} }
+// newLogWriter starts writing to out; [logWriter.Close] ends it.
+func newLogWriter(out io.Writer) *logWriter {
+	w := &logWriter{out: out, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go w.run()
+	return w
+}
 
-// Write takes a whole line. Its error may be about an earlier one.
+// Write takes a whole line. It never blocks and never fails.
 func (w *logWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	first := w.waiting.Len() == 0
+	if w.closed || w.waiting.Len()+len(line) > waitingBytes {
+		w.dropped++
+		return len(line), nil
+	}
 	w.waiting.Write(line)
-	switch {
-	case w.closed || w.waiting.Len() > lingerBytes:
-		w.flush()
-	case first && w.timer == nil:
-		w.timer = time.AfterFunc(lingerTime, w.Flush)
-	case first:
-		w.timer.Reset(lingerTime)
-	}
-	return len(line), w.tell()
+	w.signal()
+	return len(line), nil
 }
 
-// Flush writes what waits.
-func (w *logWriter) Flush() {
+// Close has what waits written, for as long as [farewellTime]. Lines that come later are dropped.
+func (w *logWriter) Close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.flush()
-}
-
-// Close writes what waits. A line that comes later is written at once.
-func (w *logWriter) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
-	if w.timer != nil {
-		w.timer.Stop()
+	w.signal()
+	w.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-time.After(farewellTime):
 	}
-	w.flush()
-	return w.tell()
 }
 
-// flush is Flush for who holds the lock.
-func (w *logWriter) flush() {
-	if w.waiting.Len() == 0 {
-		return
+func (w *logWriter) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is awake already
 	}
-	_, err := w.out.Write(w.waiting.Bytes())
+}
+
+// run writes until the writer is closed and nothing waits. What cannot be written can be told to nobody.
+func (w *logWriter) run() {
+	defer close(w.done)
+	for range w.wake {
+		chunk, closed := w.take()
+		if len(chunk) > 0 {
+			_, _ = w.out.Write(chunk)
+		}
+		if closed {
+			return
+		}
+	}
+}
+
+// take takes everything that waits, after a moment for more to come.
+func (w *logWriter) take() (chunk []byte, closed bool) {
+	w.mu.Lock()
+	closed = w.closed
+	w.mu.Unlock()
+	if !closed {
+		<-time.After(lingerTime)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	chunk = bytes.Clone(w.waiting.Bytes())
 	w.waiting.Reset()
-	if w.err == nil {
-		w.err = err
+	if w.dropped > 0 {
+		chunk = fmt.Appendf(chunk, "azimds: %d log lines were dropped: nobody read them in time\n", w.dropped)
+		w.dropped = 0
 	}
-}
-
-// tell gives an error away.
-func (w *logWriter) tell() error {
-	err := w.err
-	w.err = nil
-	return err
+	return chunk, w.closed
 }

@@ -7,11 +7,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// A reader of our output that goes away must not end the process: it owns kernel state. Notify, unlike Ignore, is not
+	// inherited by a command that is started.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is the program without the process around it: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -50,7 +57,7 @@ no code change.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
 		newRun(), newStop(), newExec(), newServe(), newHold(), newJanitor(), newNet(),
-		newStatus(), newToken(), newCleanup(), newVersion(),
+		newStatus(), newToken(), newRefresh(), newCleanup(), newVersion(),
 	)
 	describeArgs(root)
 	return root

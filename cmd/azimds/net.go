@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -76,6 +78,8 @@ func printPlan(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
 func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
+	lines := newLogWriter(os.Stderr)
+	defer lines.Close()
 	return holder.Hold(ctx, holder.Options{
 		Want:        wanted(c),
 		Owner:       owner,
@@ -84,7 +88,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(0),
-		Log:         logger(os.Stderr, c.Log),
+		Log:         logger(lines, c.Log),
 		After:       stopHere,
 	}, func(h *holder.Holder) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s  held for %s; start the server as that user: azimds serve\n", h.Plan(), owner)
@@ -124,10 +128,25 @@ func endHolder(ctx context.Context) error {
 	if err != nil || len(process) == 0 {
 		return err
 	}
+	if !hasOpen(locked.PID, locked.Path()) { // of another pid namespace, whose number means another here
+		return errors.Join(locked, unix.Close(process[0]))
+	}
 	if err := unix.PidfdSendSignal(process[0], syscall.SIGTERM, nil, 0); err != nil {
 		return errors.Join(fmt.Errorf("ending process %d: %w", locked.PID, err), unix.Close(process[0]))
 	}
 	return waitGone(ctx, process)
+}
+
+// hasOpen tells whether a process has a file open.
+func hasOpen(pid int, path string) bool {
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(links, func(link string) bool {
+		target, err := os.Readlink(link)
+		return err == nil && target == path
+	})
 }
 
 func newNetShow() *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"azimds/config"
 	"azimds/netsetup/holder"
 )
 
@@ -21,18 +22,46 @@ func ownerFor(name string) (holder.Owner, error) {
 	return holder.LookupOwner(name)
 }
 
-// environFor is environ for a process of the owner's: as it is when the owner started this process, else without what
-// says who the person is, and with the owner's own where it is known.
+// environFor is environ for the command of a user: as it is when that user started this process, else with what says who
+// the person is put right.
 func environFor(o holder.Owner, environ []string) []string {
 	if o.UID == uint32(os.Getuid()) {
 		return environ
 	}
 	kept := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return name == "HOME" || name == "USER" || name == "LOGNAME" || name == "MAIL" || strings.HasPrefix(name, "XDG_")
+		return slices.Contains([]string{"HOME", "USER", "LOGNAME", "MAIL"}, name) || strings.HasPrefix(name, "XDG_")
 	})
 	if o.Home == "" {
 		return kept
 	}
 	return append(kept, "HOME="+o.Home, "USER="+o.Name, "LOGNAME="+o.Name)
+}
+
+// passedOn are the variables that a server of another user gets: where programs, certificates and proxies are, and words.
+// The rest is root's own, as SUDO_COMMAND, SSH_AUTH_SOCK or a secret of something else.
+var passedOn = []string{
+	"PATH", "TERM", "LANG", "LANGUAGE", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+}
+
+// serverEnviron is environ for the server. One of another user gets what passedOn lists, azimds's own settings, and the
+// variables that its credential is configured to read.
+func serverEnviron(o holder.Owner, c config.Config, environ []string) []string {
+	if o.UID == uint32(os.Getuid()) {
+		return environ
+	}
+	return slices.DeleteFunc(environFor(o, environ), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		switch {
+		case slices.Contains([]string{"HOME", "USER", "LOGNAME"}, name):
+			return false
+		case slices.Contains(passedOn, strings.ToUpper(name)), strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "AZIMDS_"):
+			return false
+		case c.Credential == config.CredentialEnvironment && strings.HasPrefix(name, "AZURE_"):
+			return false
+		default:
+			return c.Credential != config.CredentialClientSecret || name != c.ClientSecret.SecretEnv || name == ""
+		}
+	})
 }

@@ -52,7 +52,9 @@ func runForeground(cmd *cobra.Command, readyFD int) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
-	l, err := start(ctx, launchOptions{config: c, args: passOn(cmd), log: logger(os.Stderr, c.Log)})
+	lines := newLogWriter(os.Stderr)
+	defer lines.Close()
+	l, err := start(ctx, launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log)})
 	if err != nil {
 		return err
 	}

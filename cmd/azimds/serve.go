@@ -147,6 +147,10 @@ func (s *server) run(ctx context.Context) error {
 		return a.followHolder()
 	})
 	group.Go(func() error { return s.awaitEnd(ctx, failing, a) })
+	group.Go(func() error {
+		a.followSignIn(failing)
+		return nil
+	})
 	ended := make(chan error, 1)
 	go func() { ended <- group.Wait() }()
 	select {

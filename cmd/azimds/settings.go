@@ -13,8 +13,14 @@ import (
 
 // addSettings gives cmd a flag for each configuration key that has one, and --config.
 func addSettings(cmd *cobra.Command) {
+	addKeys(cmd, func(config.Key) bool { return true })
+	cmd.Flags().String("config", "", "configuration file, laid over those in the usual places")
+}
+
+// addKeys gives cmd a flag for each configuration key wanted that has one.
+func addKeys(cmd *cobra.Command, wanted func(config.Key) bool) {
 	for _, key := range config.Keys() {
-		if key.Flag == "" {
+		if key.Flag == "" || !wanted(key) {
 			continue
 		}
 		help := key.Summary()
@@ -24,7 +30,6 @@ func addSettings(cmd *cobra.Command) {
 		}
 		cmd.Flags().String(key.Flag, key.Default(), help)
 	}
-	cmd.Flags().String("config", "", "configuration file, laid over those in the usual places")
 }
 
 // given are the flags of cmd that were set, by name.

@@ -23,6 +23,7 @@ func newToken() *cobra.Command {
 	}
 	raw := cmd.Flags().Bool("raw", false, "print the token itself and nothing else")
 	asJSON := cmd.Flags().Bool("json", false, "print the claims as JSON")
+	asApp := cmd.Flags().Bool("as-app", false, "fail unless it is an application's token, as a managed identity's is")
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := agentClient()
@@ -36,11 +37,14 @@ func newToken() *cobra.Command {
 		if reply.Error != "" {
 			return &token.Error{Message: reply.Error, Command: reply.Hint, Err: errors.New(reply.Error)}
 		}
+		claims, err := token.ParseClaims(reply.AccessToken)
+		if *asApp && (err != nil || !claims.IsApp()) {
+			return errUserToken
+		}
 		if *raw {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), reply.AccessToken)
 			return err
 		}
-		claims, err := token.ParseClaims(reply.AccessToken)
 		if err != nil {
 			return fmt.Errorf("reading the token, which is not a JWT (see it with --raw): %w", err)
 		}
@@ -51,6 +55,9 @@ func newToken() *cobra.Command {
 	}
 	return cmd
 }
+
+// errUserToken says that a token would not do where a managed identity's is wanted.
+var errUserToken = errors.New("the token is a user's: it has scp, and no roles, no idtyp app and no xms_mirid, which a managed identity's has")
 
 // printClaims says what a token is, for a person.
 func printClaims(w io.Writer, resource string, c token.Claims, reply control.TokenReply, now time.Time) error {

@@ -46,6 +46,13 @@ func (c *Client) Token(ctx context.Context, resource string) (TokenReply, error)
 	return r, err
 }
 
+// Refresh has the agent drop its cached tokens for resource, all of them for "", and returns how many it dropped.
+func (c *Client) Refresh(ctx context.Context, resource string) (int, error) {
+	var r RefreshReply
+	err := c.call(ctx, http.MethodPost, "/refresh", url.Values{"resource": {resource}}, &r)
+	return r.Dropped, err
+}
+
 // Stop has the agent take its interception down.
 func (c *Client) Stop(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/stop", nil, nil)

@@ -24,7 +24,10 @@ const (
 // Agent is what a control socket controls.
 type Agent interface {
 	Status(ctx context.Context) (Status, error)
-	Token(ctx context.Context, r token.Request) (token.Token, error)
+	// Token gets a token for the process pid of the owner's, if the agent serves it.
+	Token(ctx context.Context, pid int, r token.Request) (token.Token, error)
+	// Refresh drops the cached tokens for resource, all of them for "", and says how many.
+	Refresh(resource string) int
 	// Stop takes the agent down and returns when the interception is gone.
 	Stop(ctx context.Context) error
 }
@@ -37,7 +40,13 @@ type TokenReply struct {
 	Hint        string    `json:"hint,omitempty"`
 }
 
-// Serve answers on ln until ctx ends. Peers other than owner and root are hung up on.
+// RefreshReply answers a refresh.
+type RefreshReply struct {
+	Dropped int `json:"dropped"`
+}
+
+// Serve answers on ln until ctx ends. Peers other than owner and root are hung up on; root may look and stop, and gets no
+// token unless root is the owner.
 func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
@@ -49,13 +58,21 @@ func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent,
 		reply(w, log, status)
 	})
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
-		t, err := agent.Token(r.Context(), token.Request{Resource: r.FormValue("resource")})
+		peer, ok := r.Context().Value(peerKey{}).(*unix.Ucred)
+		if !ok || peer.Uid != owner {
+			reply(w, log, TokenReply{Error: fmt.Sprintf("tokens are for uid %d alone", owner)})
+			return
+		}
+		t, err := agent.Token(r.Context(), int(peer.Pid), token.Request{Resource: r.FormValue("resource")})
 		if err != nil {
 			message, hint := Explain(err)
 			reply(w, log, TokenReply{Error: message, Hint: hint})
 			return
 		}
 		reply(w, log, TokenReply{AccessToken: t.Value.Reveal(), ExpiresOn: t.ExpiresOn})
+	})
+	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, log, RefreshReply{Dropped: agent.Refresh(r.FormValue("resource"))})
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
 		if err := agent.Stop(r.Context()); err != nil {
@@ -70,6 +87,12 @@ func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent,
 		ReadTimeout:       readLimit,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if known, ok := c.(*peerConn); ok {
+				return context.WithValue(ctx, peerKey{}, known.peer)
+			}
+			return ctx
+		},
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(&ownersOnly{ln, owner, log}) }()
@@ -110,31 +133,44 @@ type ownersOnly struct {
 	log   *slog.Logger
 }
 
+// peerKey is the context's key for who is at the other end.
+type peerKey struct{}
+
+type peerConn struct {
+	net.Conn
+	peer *unix.Ucred
+}
+
 func (l *ownersOnly) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		uid, err := peerUID(conn)
-		if err == nil && (uid == l.owner || uid == 0) {
-			return conn, nil
+		peer, err := peerOf(conn)
+		switch {
+		case err != nil:
+			l.log.Warn("refused a control connection", "error", err)
+		case peer.Uid == l.owner, peer.Uid == 0:
+			return &peerConn{conn, peer}, nil
+		default:
+			l.log.Warn("refused a control connection", "uid", peer.Uid)
 		}
-		l.log.Warn("refused a control connection", "uid", uid, "error", err)
 		conn.Close()
 	}
 }
 
-func peerUID(conn *net.UnixConn) (uint32, error) {
+// peerOf says who opened a connection: SO_PEERCRED, unix(7).
+func peerOf(conn *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0, fmt.Errorf("reading the peer's credentials: %w", err)
+		return nil, fmt.Errorf("reading the peer's credentials: %w", err)
 	}
 	var cred *unix.Ucred
 	var sockErr error
 	err = raw.Control(func(fd uintptr) { cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
 	if err = errors.Join(err, sockErr); err != nil {
-		return 0, fmt.Errorf("reading the peer's credentials: %w", err)
+		return nil, fmt.Errorf("reading the peer's credentials: %w", err)
 	}
-	return cred.Uid, nil
+	return cred, nil
 }

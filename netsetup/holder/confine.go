@@ -56,7 +56,9 @@ func Confined(owner Owner) error {
 	return nil
 }
 
-// confinedStatus judges one /proc/PID/task/TID/status, proc_pid_status(5).
+// confinedStatus judges one /proc/PID/task/TID/status, proc_pid_status(5). The four uids are the owner's. The four gids are
+// one, which need not be the one in the user database (newgrp(1), and users that only a directory service knows), but is
+// root's group only where that is the owner's.
 func confinedStatus(status string, owner Owner) error {
 	fields := map[string]string{}
 	lines := bufio.NewScanner(strings.NewReader(status))
@@ -65,19 +67,31 @@ func confinedStatus(status string, owner Owner) error {
 			fields[name] = strings.Join(strings.Fields(value), " ")
 		}
 	}
-	uid, gid := fmt.Sprint(owner.UID), fmt.Sprint(owner.GID)
-	want := map[string]string{
-		"NoNewPrivs": "1",
-		"Uid":        strings.Join([]string{uid, uid, uid, uid}, " "),
-		"Gid":        strings.Join([]string{gid, gid, gid, gid}, " "),
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading lines: %w", err)
 	}
-	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
-		want[set] = "0000000000000000"
+	gid, _, _ := strings.Cut(fields["Gid"], " ")
+	if gid == "0" {
+		gid = fmt.Sprint(owner.GID)
 	}
-	for name, value := range want {
-		if fields[name] != value {
-			return fmt.Errorf("%s is %q and must be %q", name, fields[name], value)
+	for _, want := range []struct{ name, value string }{
+		{"Uid", fourTimes(fmt.Sprint(owner.UID))},
+		{"Gid", fourTimes(gid)},
+		{"NoNewPrivs", "1"},
+		{"CapInh", noCapability},
+		{"CapPrm", noCapability},
+		{"CapEff", noCapability},
+		{"CapAmb", noCapability},
+	} {
+		if fields[want.name] != want.value {
+			return fmt.Errorf("%s is %q and must be %q", want.name, fields[want.name], want.value)
 		}
 	}
-	return lines.Err()
+	return nil
 }
+
+// noCapability is an empty set of capabilities in a status.
+const noCapability = "0000000000000000"
+
+// fourTimes is an id as real, effective, saved and filesystem id.
+func fourTimes(id string) string { return strings.Join([]string{id, id, id, id}, " ") }

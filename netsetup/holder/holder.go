@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -19,13 +18,13 @@ const selfDialLimit = 5 * time.Second
 type Options struct {
 	Want        netsetup.Want
 	Owner       Owner
-	ExemptGroup uint32              // a supplementary group whose traffic passes the interception by; 0 is none
-	Tree        int                 // serve only descendants of this pid; 0 serves all of the owner's processes
-	Janitor     []string            // the command that calls RunJanitor
-	JanitorLog  io.Writer           // the janitor's standard error
-	Explain     func(error) Failure // turns a refusal into words for the person
-	InTree      func(inode uint64) (bool, error)
-	Stderr      func(*os.File) error // takes over the server's standard error; nil leaves it
+	ExemptGroup uint32                           // a supplementary group whose traffic passes the interception by; 0 is none
+	Tree        int                              // serve only descendants of this pid; 0 serves all of the owner's processes
+	Janitor     []string                         // the command that calls RunJanitor
+	JanitorLog  *os.File                         // the janitor's standard error; nil discards
+	Explain     func(error) Failure              // turns a refusal into words for the person
+	InTree      func(inode uint64) (bool, error) // tells whether a socket is open in the tree
+	Stderr      func(*os.File) error             // takes over the server's standard error; nil leaves it
 	Log         *slog.Logger
 	After       func(phase string, step int, name string) // see netsetup.Options; phases start and stop are the holder's own
 }
@@ -42,33 +41,29 @@ type Holder struct {
 	control  *os.File // the listener of the control socket
 }
 
-// Start locks the namespace's state, starts the janitor, takes away what a dead holder left, chooses a mode, listens and
-// makes the host match, in that order: nothing is changed before somebody watches. When it fails, or ctx ends first, everything is as it was.
-func Start(ctx context.Context, o Options) (h *Holder, err error) {
-	h = &Holder{options: o, host: netsetup.NewHost(netsetup.Options{After: o.After, Log: o.Log})}
-	if h.state, err = LockState(); err != nil {
+// lock makes a holder that has nothing yet but the namespace's state, locked. The caller stops it.
+func lock(o Options) (*Holder, error) {
+	state, err := LockState()
+	if err != nil {
 		return nil, err
 	}
+	h := &Holder{options: o, host: netsetup.NewHost(netsetup.Options{After: o.After, Log: o.Log}), state: state}
 	h.step("start", 1, "lock")
-	if err := h.start(ctx); err != nil {
-		return nil, errors.Join(err, h.Stop(ctx))
-	}
 	return h, nil
 }
 
+// start starts the janitor, takes away what a dead holder left, chooses a mode, listens and makes the host match, in that
+// order: nothing is changed before somebody watches. The caller stops the holder, also when start fails or ctx ends.
 func (h *Holder) start(ctx context.Context) error {
 	var err error
 	if h.janitor, err = startJanitor(h.options.Janitor, h.options.JanitorLog, h.state); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		h.janitor.watch()
-		cancel(h.janitor.err)
-	}()
+	go h.janitor.watch()
+	ctx, cancel := h.watched(ctx)
+	defer cancel()
 	h.step("start", 2, "janitor")
-	if err := h.janitor.awaitWatch(); err != nil {
+	if err := h.janitor.awaitWatch(ctx); err != nil {
 		return err
 	}
 	h.step("start", 3, "watch")
@@ -91,6 +86,19 @@ func (h *Holder) start(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// watched is ctx as long as the janitor lives.
+func (h *Holder) watched(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-h.janitor.gone:
+			cancel(h.janitor.err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 func (h *Holder) choose(ctx context.Context) error {
@@ -150,9 +158,10 @@ func (h *Holder) step(phase string, n int, name string) {
 // Plan is what the host was made to match.
 func (h *Holder) Plan() netsetup.Plan { return h.plan }
 
-// Stop takes the plan down, the live rule or address first, lets the janitor go and removes the state folder. It goes on
-// past errors, and past the end of ctx under netsetup's own deadline. When the plan cannot be taken down, the janitor is not dismissed but cut off: it then tries in turn.
-func (h *Holder) Stop(ctx context.Context) error {
+// stop takes the plan down, the live rule or address first, lets the janitor go and removes the state folder. It goes on
+// past errors, and past the end of ctx under netsetup's own deadline. When the plan cannot be taken down, the janitor is
+// not dismissed but cut off: it then tries in turn.
+func (h *Holder) stop(ctx context.Context) error {
 	var err error
 	if h.plan != (netsetup.Plan{}) {
 		err = h.host.Down(ctx, h.plan)
@@ -163,42 +172,33 @@ func (h *Holder) Stop(ctx context.Context) error {
 			err = errors.Join(err, f.Close())
 		}
 	}
-	if err != nil {
-		return errors.Join(err, h.abandon())
-	}
-	if h.janitor != nil {
+	switch {
+	case h.janitor == nil:
+	case err != nil:
+		return errors.Join(err, h.janitor.abandon(), h.state.Release())
+	default:
 		err = h.janitor.dismiss()
 	}
 	h.step("stop", 2, "dismiss")
 	return errors.Join(err, h.state.Remove())
 }
 
-// abandon leaves the rest to the janitor.
-func (h *Holder) abandon() error {
-	var err error
-	if h.janitor != nil {
-		err = h.janitor.lifeline.Close()
-		<-h.janitor.gone
-	}
-	return errors.Join(err, h.state.Release())
-}
-
-// Attend serves one server on its link, which has said hello: it hands over the listeners, dials itself through the
-// interception as the owner, says ready, and answers what is asked. It returns nil when the server asked to stop, and
-// otherwise why it ended: ctx, the server's death or the janitor's.
+// attend serves one server on its link, which has said hello: it hands over the listeners, dials itself through the
+// interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked, errServerGone,
+// the cause of ctx's end, the janitor's death or a failed check.
 func (h *Holder) attend(ctx context.Context, p *peer) error {
 	offer := Offer{
 		Plan: h.plan, Reason: h.reason, Owner: h.options.Owner,
 		Dir: h.state.Dir, Tree: h.options.Tree, Holder: os.Getpid(),
 	}
-	if err := p.link.Send(Message{Kind: KindOffer, Offer: &offer}, h.endpoint, h.control); err != nil {
+	if err := p.send(Message{Kind: KindOffer, Offer: &offer}, h.endpoint, h.control); err != nil {
 		return err
 	}
 	h.step("start", 6, "offer")
 	if err := h.dialSelf(ctx, p); err != nil {
 		return err
 	}
-	if err := p.link.Send(Message{Kind: KindReady}); err != nil {
+	if err := p.send(Message{Kind: KindReady}); err != nil {
 		return err
 	}
 	h.step("start", 7, "ready")
@@ -212,7 +212,7 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 			if m.Kind == KindStop {
 				return errStopAsked
 			}
-			if err := p.link.Send(h.answer(ctx, m)); err != nil {
+			if err := p.send(h.answer(ctx, m)); err != nil {
 				return err
 			}
 		}
@@ -222,30 +222,62 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 // dialSelf proves that a connection of the owner's to the endpoint arrives at this server, and that the server is told by
 // the kernel that it is the owner's.
 func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, selfDialLimit, errors.New("no answer in time"))
-	defer cancel()
+	ctx, stop := context.WithTimeoutCause(ctx, selfDialLimit, errors.New("dialling ourselves: no answer in time"))
+	defer stop()
 	probe, err := newProbe(h.options.Owner)
 	if err != nil {
 		return err
 	}
 	defer probe.file.Close()
-	if err := p.link.Send(Message{Kind: KindCheck, Inode: probe.inode}); err != nil {
+	if err := p.send(Message{Kind: KindCheck, Inode: probe.inode}); err != nil {
 		return err
 	}
-	if _, err := p.next(ctx, KindExpect); err != nil {
+	if _, err := h.await(ctx, p, KindExpect); err != nil {
 		return err
 	}
-	if err := probe.ask(ctx, h.plan.Endpoint); err != nil {
-		return fmt.Errorf("dialling ourselves: %w", err)
-	}
-	seen, err := p.next(ctx, KindSeen)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	asked := make(chan error, 1)
+	go func() {
+		err := probe.ask(ctx, h.plan.Endpoint)
+		if err != nil {
+			err = fmt.Errorf("dialling ourselves: %w", err)
+			cancel(err)
+		}
+		asked <- err
+	}()
+	seen, err := h.await(ctx, p, KindSeen)
 	if err != nil {
-		return err
+		cancel(err)
 	}
-	if seen.UID != h.options.Owner.UID {
-		return fmt.Errorf("dialling ourselves: the server saw uid %d and not %s", seen.UID, h.options.Owner)
+	if askErr := <-asked; err == nil {
+		err = askErr
 	}
-	return nil
+	if err == nil && seen.UID != h.options.Owner.UID {
+		err = fmt.Errorf("dialling ourselves: the server saw uid %d and not %s", seen.UID, h.options.Owner)
+	}
+	return err
+}
+
+// await waits for a message of the kind wanted and answers what the server asks meanwhile: it has the listeners, and a
+// client's connection can be before ours.
+func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error) {
+	for {
+		m, err := p.next(ctx)
+		switch {
+		case err != nil:
+			return Message{}, err
+		case m.Kind == want:
+			return m, nil
+		case m.Kind == KindStop:
+			return Message{}, errStopAsked
+		case m.Kind != KindAsk:
+			return Message{}, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
+		}
+		if err := p.send(h.answer(ctx, m)); err != nil {
+			return Message{}, err
+		}
+	}
 }
 
 func (h *Holder) answer(ctx context.Context, m Message) Message {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,10 @@ const (
 	maxMessage = 64 << 10
 	maxFiles   = 4
 )
+
+// sendLimit bounds one Send. A peer reads at all times; one that has not read for so long will not, and must not keep a
+// holder from taking a network down.
+const sendLimit = 2 * time.Second
 
 // Link is a connection between holder and server: datagrams of JSON over a SOCK_SEQPACKET unix socket, on which open
 // files travel too (SCM_RIGHTS, unix(7)). Send may be called from several goroutines, Receive from one.
@@ -49,10 +54,16 @@ func OpenLink(file *os.File) (*Link, error) {
 	return &Link{conn: unixConn}, nil
 }
 
-// Close ends the link; the other side sees the end of it.
-func (l *Link) Close() error { return l.conn.Close() }
+// Close ends the link; the other side sees the end of it. Closing it again is fine.
+func (l *Link) Close() error {
+	if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing a link: %w", err)
+	}
+	return nil
+}
 
-// Send sends m and files. The files stay the caller's to close.
+// Send sends m and files. The files stay the caller's to close. When the other side does not read, Send gives up within
+// two seconds, ends the link and returns an error that wraps os.ErrDeadlineExceeded.
 func (l *Link) Send(m Message, files ...*os.File) error {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -64,7 +75,14 @@ func (l *Link) Send(m Message, files ...*os.File) error {
 	}
 	l.send.Lock()
 	defer l.send.Unlock()
-	if _, _, err := l.conn.WriteMsgUnix(data, rights, nil); err != nil {
+	err = l.conn.SetWriteDeadline(time.Now().Add(sendLimit))
+	if err == nil {
+		_, _, err = l.conn.WriteMsgUnix(data, rights, nil)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errors.Join(err, l.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("sending message %q: %w", m.Kind, err)
 	}
 	return nil
@@ -76,15 +94,16 @@ func (l *Link) Receive() (Message, []*os.File, error) {
 	data := make([]byte, maxMessage)
 	rights := make([]byte, unix.CmsgSpace(4*maxFiles))
 	n, rn, flags, _, err := l.conn.ReadMsgUnix(data, rights)
-	if err != nil {
-		return Message{}, nil, fmt.Errorf("receiving a message: %w", err)
-	}
-	files, err := openRights(rights[:rn])
-	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errors.New("receiving a message: it is longer than any that is sent")
-	}
+	files, rightsErr := openRights(rights[:rn]) // an empty datagram looks like the end, and can carry files too
 	var m Message
-	if err == nil {
+	switch {
+	case err != nil:
+		err = fmt.Errorf("receiving a message: %w", err)
+	case rightsErr != nil:
+		err = rightsErr
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = errors.New("receiving a message: it is longer than any that is sent")
+	default:
 		m, err = decode(data[:n])
 	}
 	if err != nil {
@@ -148,9 +167,11 @@ func openRights(oob []byte) ([]*os.File, error) {
 	return files, nil
 }
 
+// closeAll closes files that a peer sent. It does not wait: close(2) on a socket with SO_LINGER set waits as long as who made
+// the socket wishes.
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close()
+		go f.Close()
 	}
 }
 

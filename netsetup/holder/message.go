@@ -9,18 +9,17 @@ type Kind string
 
 // The messages, in the order of a session. Each is one JSON object in one datagram.
 const (
-	KindHello    Kind = "hello"    // server: configuration is valid, hand me the listeners
-	KindOffer    Kind = "offer"    // holder: the listeners, as file descriptors, and what they are
-	KindCheck    Kind = "check"    // holder: the next connection from this socket inode is mine
-	KindExpect   Kind = "expect"   // server: let it come
-	KindSeen     Kind = "seen"     // server: it came, and this is who the kernel says it was
-	KindReady    Kind = "ready"    // holder: seen and answered; the interception works
-	KindAsk      Kind = "ask"      // server: is this socket in the command's process tree; or: report
-	KindAnswer   Kind = "answer"   // holder: the answer to an ask, with its ID
-	KindStop     Kind = "stop"     // server: take it down
-	KindStopping Kind = "stopping" // holder: it is coming down
-	KindStopped  Kind = "stopped"  // holder: it is down
-	KindFailed   Kind = "failed"   // holder: it cannot be done, and why
+	KindHello   Kind = "hello"   // server: configuration is valid, hand me the listeners
+	KindOffer   Kind = "offer"   // holder: the listeners, as file descriptors, and what they are
+	KindCheck   Kind = "check"   // holder: the next connection from this socket inode is mine
+	KindExpect  Kind = "expect"  // server: let it come
+	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
+	KindReady   Kind = "ready"   // holder: seen and answered; the interception works
+	KindAsk     Kind = "ask"     // server: is this socket in the command's process tree; or: report
+	KindAnswer  Kind = "answer"  // holder: the answer to an ask, with its ID
+	KindStop    Kind = "stop"    // server: take it down
+	KindStopped Kind = "stopped" // holder: it is down
+	KindFailed  Kind = "failed"  // holder: it cannot be done, and why
 )
 
 // Message is everything that crosses a [Link]; a kind uses the fields that it names.

@@ -3,6 +3,7 @@ package holder
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os/user"
 	"strconv"
 )
@@ -19,6 +20,16 @@ type Owner struct {
 
 func (o Owner) String() string { return fmt.Sprintf("%s (uid %d)", o.Name, o.UID) }
 
+// overflowUID is what uids read as that have no number in a user namespace: user_namespaces(7), the default of
+// /proc/sys/kernel/overflowuid.
+const overflowUID = 65534
+
+// noID is the one number that is no user and no group: to setresuid(2), setfsuid(2) and chown(2) it means no change.
+const noID = math.MaxUint32
+
+// errNoID refuses noID.
+var errNoID = errors.New("it is nobody's number")
+
 // LookupOwner finds a user by name or by number. A number that no user has is taken as it is, with the same number as its
 // group and without a home: containers run such uids.
 func LookupOwner(name string) (Owner, error) {
@@ -27,6 +38,9 @@ func LookupOwner(name string) (Owner, error) {
 		id, numErr := strconv.ParseUint(name, 10, 32)
 		if numErr != nil {
 			return Owner{}, fmt.Errorf("looking up user %q: %w", name, err)
+		}
+		if id == noID {
+			return Owner{}, fmt.Errorf("looking up uid %d: %w", id, errNoID)
 		}
 		u, err = user.LookupId(name)
 		var unknown user.UnknownUserIdError
@@ -48,6 +62,9 @@ func fromUser(u *user.User) (Owner, error) {
 	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
 		return Owner{}, fmt.Errorf("reading gid %q of user %q: %w", u.Gid, u.Username, err)
+	}
+	if uid == overflowUID {
+		return Owner{}, fmt.Errorf("looking up user %q: uid %d stands for users whom the kernel cannot name, and cannot be served", u.Username, uid)
 	}
 	owner := Owner{UID: uint32(uid), GID: uint32(gid), Name: u.Username, Home: u.HomeDir}
 	ids, err := u.GroupIds()

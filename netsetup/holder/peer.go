@@ -5,6 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // errServerGone ends a session whose server has ended or let go of its link.
@@ -20,9 +25,9 @@ type peer struct {
 	done chan struct{}
 }
 
-// attend starts reading from link. The context it returns ends, with a cause, when the link does: whatever is under way
+// follow starts reading from link. The context it returns ends, with a cause, when the link does: whatever is under way
 // for a server that has died is given up.
-func attend(ctx context.Context, link *Link) (context.Context, *peer) {
+func follow(ctx context.Context, link *Link) (context.Context, *peer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &peer{link: link, in: make(chan Message, 16), done: make(chan struct{})}
 	go func() {
@@ -51,20 +56,32 @@ func (p *peer) read(ctx context.Context) error {
 	}
 }
 
-// next waits for a message of the kind wanted.
-func (p *peer) next(ctx context.Context, want Kind) (Message, error) {
+// next waits for a message.
+func (p *peer) next(ctx context.Context) (Message, error) {
 	select {
 	case m := <-p.in:
-		switch m.Kind {
-		case want:
-			return m, nil
-		case KindStop:
-			return m, errStopAsked
-		default:
-			return m, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
-		}
+		return m, nil
 	case <-ctx.Done():
 		return Message{}, context.Cause(ctx)
+	}
+}
+
+// send sends m. That the server has gone, or has stopped reading, is errServerGone, on whichever side of the link it shows
+// first.
+func (p *peer) send(m Message, files ...*os.File) error {
+	err := p.link.Send(m, files...)
+	for _, gone := range []error{unix.EPIPE, unix.ECONNRESET, net.ErrClosed, os.ErrDeadlineExceeded} {
+		if errors.Is(err, gone) {
+			return fmt.Errorf("%w: %w", errServerGone, err)
+		}
+	}
+	return err
+}
+
+// tell sends m to a server that may be gone.
+func (p *peer) tell(log *slog.Logger, m Message) {
+	if err := p.send(m); err != nil {
+		log.Debug("telling the server", "kind", m.Kind, "error", err)
 	}
 }
 

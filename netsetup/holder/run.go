@@ -4,26 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// helloLimit is how long a server that has connected to the attach socket may take to say hello: others wait behind it.
+const helloLimit = 5 * time.Second
+
 // Run is a session for the one server at the other end of link: it waits for its hello, starts, attends to it and takes
 // everything down when either ends. Why it could not start, or had to end, goes to the server, which speaks to the person.
-// It takes the link over. The error is nil when the server asked to stop or ctx ended.
+// It takes the link over. The error is nil when the server asked to stop or ctx ended, and all was taken down.
 func Run(ctx context.Context, link *Link, o Options) error {
 	if err := hello(ctx, link, o.Stderr); err != nil {
+		if ctx.Err() != nil {
+			err = nil
+		}
 		return errors.Join(err, link.Close())
 	}
-	outer := ctx
-	ctx, p := attend(ctx, link)
-	err := session(ctx, p, o)
-	if outer.Err() != nil || errors.Is(err, errStopAsked) {
-		err = nil
-	}
-	return errors.Join(err, p.close())
+	inner, p := follow(ctx, link)
+	return errors.Join(session(ctx, inner, p, o), p.close())
 }
 
 // hello waits for the server's first message, which says that its configuration is valid and brings its standard error.
@@ -32,11 +34,11 @@ func hello(ctx context.Context, link *Link, adopt func(*os.File) error) error {
 	m, files, err := link.Receive()
 	defer closeAll(files)
 	if !giveUp() {
-		return context.Cause(ctx)
+		return fmt.Errorf("waiting for the server: %w", context.Cause(ctx))
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("waiting for the server: %w", errors.Join(errServerGone, err))
+		return fmt.Errorf("waiting for the server: %w: %w", errServerGone, err)
 	case m.Kind != KindHello:
 		return fmt.Errorf("waiting for the server: it sent %q first", m.Kind)
 	case adopt != nil && len(files) == 1:
@@ -45,125 +47,145 @@ func hello(ctx context.Context, link *Link, adopt func(*os.File) error) error {
 	return nil
 }
 
-func session(ctx context.Context, p *peer, o Options) error {
-	h, err := Start(ctx, o)
+// session holds for one server. inner is ctx as long as the server lives.
+func session(ctx, inner context.Context, p *peer, o Options) error {
+	h, err := lock(o)
 	if err != nil {
-		return errors.Join(err, p.fail(o, err))
+		p.fail(o, err)
+		return err
 	}
-	end := h.attend(ctx, p)
-	if errors.Is(end, errStopAsked) || ctx.Err() != nil && !errors.Is(end, errServerGone) {
-		p.tell(o, Message{Kind: KindStopping})
-	} else if !errors.Is(end, errServerGone) {
-		if err := p.fail(o, end); err != nil {
-			o.Log.Debug("telling the server", "error", err)
-		}
+	if err := h.start(inner); err != nil {
+		stopErr := h.stop(ctx)
+		p.fail(o, errors.Join(err, stopErr))
+		return errors.Join(unlessEnded(ctx, err), stopErr)
 	}
-	stopped := Message{Kind: KindStopped}
-	err = h.Stop(ctx)
-	if err != nil {
-		stopped.Error = err.Error()
-	}
-	p.tell(o, stopped)
-	return errors.Join(end, err)
+	return h.finish(ctx, p, h.attend(inner, p))
 }
 
-// tell sends m to a server that may be gone.
-func (p *peer) tell(o Options, m Message) {
-	if err := p.link.Send(m); err != nil {
-		o.Log.Debug("telling the server", "kind", m.Kind, "error", err)
+// finish takes everything down and then tells the server, which may be nil, that it is down: because that was asked for,
+// or why it had to be.
+func (h *Holder) finish(ctx context.Context, p *peer, end error) error {
+	if errors.Is(end, errStopAsked) {
+		end = nil
 	}
+	end = unlessEnded(ctx, end)
+	stopErr := h.stop(ctx)
+	switch {
+	case p == nil, errors.Is(end, errServerGone):
+	case end != nil:
+		p.fail(h.options, errors.Join(end, stopErr))
+	case stopErr != nil:
+		p.tell(h.options.Log, Message{Kind: KindStopped, Error: stopErr.Error()})
+	default:
+		p.tell(h.options.Log, Message{Kind: KindStopped})
+	}
+	return errors.Join(end, stopErr)
+}
+
+// unlessEnded is err, unless the end of ctx is reason enough.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // fail tells the server why, in words.
-func (p *peer) fail(o Options, cause error) error {
+func (p *peer) fail(o Options, cause error) {
 	failure := o.Explain(cause)
-	return p.link.Send(Message{Kind: KindFailed, Failure: &failure})
+	p.tell(o.Log, Message{Kind: KindFailed, Failure: &failure})
 }
 
 // Hold starts a holder and attends to whichever server of the owner's connects to its attach socket, one after another,
-// until ctx ends: the listeners stay while servers come and go, and connections wait in between.
-func Hold(ctx context.Context, o Options, ready func(*Holder)) (err error) {
-	h, err := Start(ctx, o)
+// until ctx ends: the listeners stay while servers come and go, and connections wait in between. A second server waits
+// until the first has gone. Hold calls ready once servers can connect. The error is nil when ctx ended and all was taken
+// down.
+func Hold(ctx context.Context, o Options, ready func(*Holder)) error {
+	h, err := lock(o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Stop(ctx)) }()
+	if err := h.start(ctx); err != nil {
+		return errors.Join(unlessEnded(ctx, err), h.stop(ctx))
+	}
+	inner, cancel := h.watched(ctx)
+	defer cancel()
 	ln, err := h.state.Listen("unixpacket", attachFile, o.Owner)
 	if err != nil {
-		return err
+		return h.finish(ctx, nil, err)
 	}
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
 	defer ln.Close()
-	go func() { // ends with the janitor, which ends with the holder
-		<-h.janitor.gone
-		ln.Close()
-	}()
+	stop := context.AfterFunc(inner, func() { ln.Close() })
+	defer stop()
 	ready(h)
 	for {
 		conn, err := ln.AcceptUnix()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case h.janitorGone():
-			return h.janitor.err
-		case err != nil:
-			return fmt.Errorf("accepting a server: %w", err)
+		if inner.Err() != nil {
+			err = context.Cause(inner)
 		}
-		if err := h.one(ctx, conn); err != nil {
-			o.Log.Warn("a server ended", "error", err)
+		if err != nil {
+			if conn != nil {
+				conn.Close()
+			}
+			return h.finish(ctx, nil, fmt.Errorf("accepting a server: %w", err))
 		}
+		link := &Link{conn: conn}
+		if err := h.greet(inner, link); err != nil {
+			o.Log.Warn("refused a server", "error", errors.Join(err, link.Close()))
+			continue
+		}
+		serving, p := follow(inner, link)
+		end := h.attend(serving, p)
+		if inner.Err() != nil {
+			return errors.Join(h.finish(ctx, p, context.Cause(inner)), p.close())
+		}
+		h.part(p, end)
 	}
 }
 
-// one attends to one server that connected to the attach socket.
-func (h *Holder) one(ctx context.Context, conn *net.UnixConn) error {
-	link := &Link{conn: conn}
-	cred, err := PeerCredentials(conn)
+// greet makes sure that whoever connected is the owner, and has something to say.
+func (h *Holder) greet(ctx context.Context, link *Link) error {
+	cred, err := PeerCredentials(link.conn)
 	if err != nil {
-		return errors.Join(err, link.Close())
+		return err
 	}
 	if cred.Uid != h.options.Owner.UID {
-		return errors.Join(fmt.Errorf("refusing a server of uid %d: %w", cred.Uid, os.ErrPermission), link.Close())
+		return fmt.Errorf("its uid is %d: %w", cred.Uid, os.ErrPermission)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, helloLimit, os.ErrDeadlineExceeded)
+	defer cancel()
 	if err := hello(ctx, link, nil); err != nil {
-		return errors.Join(err, link.Close())
+		return err
 	}
-	ctx, p := attend(ctx, link)
 	h.options.Log.Info("a server is attached", "pid", cred.Pid)
-	err = h.attend(ctx, p)
-	if errors.Is(err, errStopAsked) { // it leaves; the interception stays
-		p.tell(h.options, Message{Kind: KindStopping})
-		p.tell(h.options, Message{Kind: KindStopped})
-		err = nil
-	} else if !errors.Is(err, errServerGone) {
-		err = errors.Join(err, p.fail(h.options, err))
-	}
-	return errors.Join(err, p.close())
+	return nil
 }
 
-func (h *Holder) janitorGone() bool {
-	select {
-	case <-h.janitor.gone:
-		return true
-	default:
-		return false
+// part lets one server go; the interception stays.
+func (h *Holder) part(p *peer, end error) {
+	switch {
+	case errors.Is(end, errStopAsked):
+		p.tell(h.options.Log, Message{Kind: KindStopped})
+		end = nil
+	case !errors.Is(end, errServerGone):
+		p.fail(h.options, end)
+	}
+	if err := errors.Join(end, p.close()); err != nil {
+		h.options.Log.Warn("a server ended", "error", err)
 	}
 }
 
 // PeerCredentials says who is at the other end of a unix socket: SO_PEERCRED, unix(7).
-func PeerCredentials(conn *net.UnixConn) (*unix.Ucred, error) {
+func PeerCredentials(conn syscall.Conn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("reading the peer's credentials: %w", err)
 	}
 	var cred *unix.Ucred
 	var sockErr error
-	if err := raw.Control(func(fd uintptr) { cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	err = raw.Control(func(fd uintptr) { cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, sockErr); err != nil {
 		return nil, fmt.Errorf("reading the peer's credentials: %w", err)
-	}
-	if sockErr != nil {
-		return nil, fmt.Errorf("reading the peer's credentials: %w", sockErr)
 	}
 	return cred, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -47,7 +48,10 @@ func socketAs(uid int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if back := setFsuid(os.Geteuid()); back != nil {
 		runtime.LockOSThread() // once more than is undone: the thread must not serve another goroutine
-		return -1, errors.Join(err, back)
+		if err == nil {
+			err = unix.Close(fd)
+		}
+		return -1, errors.Join(back, err)
 	}
 	return fd, err
 }
@@ -82,14 +86,17 @@ func (p *probe) ask(ctx context.Context, endpoint netip.AddrPort) error {
 	defer conn.Close()
 	giveUp := context.AfterFunc(ctx, func() { conn.Close() })
 	defer giveUp()
-	if err := exchange(conn, endpoint); err != nil {
+	if err := exchange(ctx, conn, endpoint); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return nil
 }
 
-func exchange(conn net.Conn, endpoint netip.AddrPort) error {
-	req, err := http.NewRequest(http.MethodGet, "http://"+endpoint.Addr().String()+"/metadata/identity/oauth2/token", nil)
+// maxAnswer bounds what is read of an answer, in bytes: it comes from the server, which root does not trust.
+const maxAnswer = 16 << 10
+
+func exchange(ctx context.Context, conn net.Conn, endpoint netip.AddrPort) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+endpoint.Addr().String()+"/metadata/identity/oauth2/token", nil)
 	if err != nil {
 		return fmt.Errorf("making the probe: %w", err)
 	}
@@ -97,7 +104,7 @@ func exchange(conn net.Conn, endpoint netip.AddrPort) error {
 	if err := req.Write(conn); err != nil {
 		return fmt.Errorf("sending the probe to %s: %w", endpoint, err)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxAnswer)), req)
 	if err != nil {
 		return fmt.Errorf("reading the answer of %s: %w", endpoint, err)
 	}

@@ -3,6 +3,7 @@ package holder
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -32,6 +33,9 @@ type LockedError struct {
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("locking %q: held by process %d", filepath.Join(e.Dir, lockFile), e.PID)
 }
+
+// Path is the lock file.
+func (e *LockedError) Path() string { return filepath.Join(e.Dir, lockFile) }
 
 // Dir is the state folder for the network namespace of the calling process: /run/azimds/<inode>/default. There is one
 // instance in a namespace, since there is one address.
@@ -75,10 +79,28 @@ func LockState() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("making state folder %q: %w", dir, err)
+	for range lockAttempts {
+		s, err := lockState(dir)
+		if !errors.Is(err, errRemoved) {
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("locking state folder %q: %w", dir, errRemoved)
+}
+
+// lockAttempts is how often LockState begins anew when somebody who ends removes the folder under its hands.
+const lockAttempts = 10
+
+var errRemoved = errors.New("it was removed meanwhile")
+
+func lockState(dir string) (*State, error) {
+	if err := makeDir(dir); err != nil {
+		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errRemoved
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening lock: %w", err)
 	}
@@ -89,17 +111,36 @@ func LockState() (*State, error) {
 	return s, nil
 }
 
+// makeDir makes the state folder and the two above it. The owner, who is not root, passes through them to the sockets,
+// whatever root's umask is.
+func makeDir(dir string) error {
+	for _, d := range []string{runDir, filepath.Dir(dir), dir} {
+		err := os.Mkdir(d, dirMode)
+		if err == nil {
+			err = os.Chmod(d, dirMode)
+		}
+		switch {
+		case err == nil, errors.Is(err, fs.ErrExist):
+		case errors.Is(err, fs.ErrNotExist):
+			return errRemoved
+		default:
+			return fmt.Errorf("making state folder %q: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// dirMode lets everybody pass; what is in the folder has modes of its own.
+const dirMode = 0o755
+
 // take locks the lock file, makes sure that it still is the one with that name (a holder that stops removes it) and
 // writes the pid into it.
 func (s *State) take() error {
-	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return &LockedError{PID: readPID(s.lock), Dir: s.Dir}
-		}
-		return fmt.Errorf("locking %q: %w", s.lock.Name(), err)
+	if err := s.flock(); err != nil {
+		return err
 	}
 	if !s.ours() {
-		return &LockedError{PID: readPID(s.lock), Dir: s.Dir}
+		return errRemoved
 	}
 	if err := s.lock.Truncate(0); err != nil {
 		return fmt.Errorf("writing the lock: %w", err)
@@ -110,14 +151,26 @@ func (s *State) take() error {
 	return nil
 }
 
-func readPID(lock *os.File) int {
-	data := make([]byte, 32)
-	n, err := lock.ReadAt(data, 0)
-	if n == 0 {
+// flock takes the lock for the open file, which may have it already.
+func (s *State) flock() error {
+	err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return &LockedError{PID: readPID(s.lock), Dir: s.Dir}
+	case err != nil:
+		return fmt.Errorf("locking %q: %w", s.lock.Name(), err)
+	}
+	return nil
+}
+
+// readPID reads who has the lock; 0 is nobody that can be named.
+func readPID(lock io.ReaderAt) int {
+	data, err := io.ReadAll(io.NewSectionReader(lock, 0, 32))
+	if err != nil {
 		return 0
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n])))
-	if err != nil {
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid < 0 {
 		return 0
 	}
 	return pid
@@ -151,12 +204,12 @@ func (s *State) Listen(network, name string, owner Owner) (*net.UnixListener, er
 	return ln, nil
 }
 
-// Remove takes the folder away, with all that is in it, unless a janitor did, and releases the lock. Only a holder that has
-// taken its plan down may call it.
+// Remove takes the folder away, with all that is in it, unless the other one of holder and janitor did, and releases the
+// lock. Only who has made sure that nothing of ours is left in the kernel may call it.
 func (s *State) Remove() error {
 	var err error
 	if s.ours() {
-		err = RemoveState(s.Dir)
+		err = removeState(s.Dir)
 	}
 	return errors.Join(err, s.Release())
 }
@@ -175,17 +228,29 @@ func (s *State) ours() bool {
 // Release lets go of the lock and leaves the folder.
 func (s *State) Release() error { return s.lock.Close() }
 
-// RemoveState removes the state folder dir and its parents as far as they are empty. What is not there is not missed.
-func RemoveState(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
+// removeState removes the state folder dir, the lock last, and its parents as far as they are empty. What is not there is
+// not missed. The caller has the lock: from the moment in which that has lost its name, the folder may be the next
+// holder's, and a folder with something in it stays.
+func removeState(dir string) error {
+	if filepath.Dir(filepath.Dir(dir)) != runDir {
+		return fmt.Errorf("removing state folder %q: it is not one of ours", dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing state folder: %w", err)
 	}
-	for parent := filepath.Dir(dir); strings.HasPrefix(parent, runDir); parent = filepath.Dir(parent) {
-		err := os.Remove(parent)
+	paths := []string{filepath.Join(dir, lockFile)}
+	for _, e := range entries {
+		if e.Name() != lockFile {
+			paths = append([]string{filepath.Join(dir, e.Name())}, paths...)
+		}
+	}
+	for _, path := range append(paths, dir, filepath.Dir(dir), runDir) {
+		err := os.Remove(path)
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
-			return nil // another namespace's
+			return nil // the next holder's, or another namespace's
 		default:
 			return fmt.Errorf("removing state folder: %w", err)
 		}
