@@ -26,8 +26,16 @@ type fakeSource struct {
 func (f *fakeSource) Token(ctx context.Context, r Request) (Token, error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, r)
+	answer := f.answer
 	f.mu.Unlock()
-	return f.answer(ctx, r)
+	return answer(ctx, r)
+}
+
+// says changes what it answers from now on.
+func (f *fakeSource) says(answer func(context.Context, Request) (Token, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
 }
 
 func (f *fakeSource) starts() int {
@@ -53,14 +61,14 @@ func lasting(life time.Duration) *fakeSource {
 // slow makes a source take its time, unless its context ends before.
 func (f *fakeSource) slow(d time.Duration) *fakeSource {
 	answer := f.answer
-	f.answer = func(ctx context.Context, r Request) (Token, error) {
+	f.says(func(ctx context.Context, r Request) (Token, error) {
 		select {
 		case <-time.After(d):
 			return answer(ctx, r)
 		case <-ctx.Done():
 			return Token{}, ctx.Err()
 		}
-	}
+	})
 	return f
 }
 
@@ -113,13 +121,25 @@ func TestCacheKeepsATokenUntilItsMargin(t *testing.T) {
 			f := lasting(test.life)
 			bubble(t, f, CacheOptions{}, func(t *testing.T, c *Cache) {
 				first := ask(t, c, Request{Resource: vault})
+				answer, held := f.answer, make(chan struct{}) // the refresh in the background comes too late
+				f.says(func(ctx context.Context, r Request) (Token, error) {
+					<-held
+					return answer(ctx, r)
+				})
 				pass(test.kept - time.Nanosecond)
 				if got := ask(t, c, Request{Resource: vault}); got != first {
 					t.Errorf("just before the margin: got another token")
 				}
-				starts(t, f, 1)
 				pass(time.Nanosecond)
-				if got := ask(t, c, Request{Resource: vault}); got == first {
+				var (
+					wg   sync.WaitGroup
+					late string
+				)
+				wg.Go(func() { late = ask(t, c, Request{Resource: vault}) })
+				synctest.Wait()
+				close(held)
+				wg.Wait()
+				if late == first {
 					t.Errorf("at the margin: got the old token")
 				}
 				starts(t, f, 2)
@@ -156,31 +176,6 @@ func TestCacheKeysTokensByIdentityTenantAndResource(t *testing.T) {
 			t.Errorf("the source saw other requests than were made (-made +seen):\n%s", diff)
 		}
 	})
-}
-
-// TestCacheGoesByTheWallClock has a laptop sleep. A time whose two readings differ cannot be made here; that the monotonic
-// one is gone before anything is compared is what makes the wall clock count.
-func TestCacheGoesByTheWallClock(t *testing.T) {
-	now := time.Now()
-	f := &fakeSource{answer: func(context.Context, Request) (Token, error) {
-		return Token{Value: NewSecret("x"), ExpiresOn: now.Add(time.Hour)}, nil
-	}}
-	c := Cached(f, CacheOptions{Now: func() time.Time { return now }})
-	defer c.Close()
-	ask(t, c, Request{Resource: vault})
-	for name, at := range map[string]time.Time{
-		"now": c.wall(), "end": c.Snapshot()[0].ExpiresOn, "renewal": c.slots[keyOf(Request{Resource: vault})].renewAt,
-	} {
-		if at != at.Round(0) {
-			t.Errorf("%s has a monotonic reading: %v", name, at)
-		}
-	}
-	now = now.Add(54 * time.Minute)
-	ask(t, c, Request{Resource: vault})
-	starts(t, f, 1)
-	now = now.Add(8 * time.Hour)
-	ask(t, c, Request{Resource: vault})
-	starts(t, f, 2)
 }
 
 func TestCacheRefusesATokenThatIsEmptyOrPast(t *testing.T) {
@@ -256,16 +251,17 @@ func TestCacheGivesAStoredTokenWhenTheSourceIsUnavailable(t *testing.T) {
 	works := f.answer
 	bubble(t, f, CacheOptions{}, func(t *testing.T, c *Cache) {
 		first := ask(t, c, Request{Resource: vault})
-		f.answer = func(context.Context, Request) (Token, error) {
+		f.says(func(context.Context, Request) (Token, error) {
 			return Token{}, fmt.Errorf("no route: %w", ErrUnavailable)
-		}
-		pass(56 * time.Minute)
-		for range 3 { // the first asks the source, the others meet the remembered failure
+		})
+		pass(56*time.Minute + memory)
+		before := f.starts() // with refreshes in the background
+		for range 3 {        // the first asks the source, the others meet the remembered failure
 			if got := ask(t, c, Request{Resource: vault}); got != first {
 				t.Errorf("got %q, want the stored token", got)
 			}
 		}
-		starts(t, f, 2)
+		starts(t, f, before+1)
 		if _, err := c.Token(t.Context(), Request{Resource: vault, Fresh: true}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("fresh: error %v, want ErrUnavailable", err)
 		}
@@ -273,7 +269,7 @@ func TestCacheGivesAStoredTokenWhenTheSourceIsUnavailable(t *testing.T) {
 		if _, err := c.Token(t.Context(), Request{Resource: vault}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("after its end: error %v, want ErrUnavailable", err)
 		}
-		f.answer = works
+		f.says(works)
 		pass(memory)
 		if got := ask(t, c, Request{Resource: vault}); got == first {
 			t.Errorf("got the expired token")
@@ -285,7 +281,7 @@ func TestCacheGivesNoStoredTokenWhenAPersonMustAct(t *testing.T) {
 	f := lasting(time.Hour)
 	bubble(t, f, CacheOptions{}, func(t *testing.T, c *Cache) {
 		ask(t, c, Request{Resource: vault})
-		f.answer = func(context.Context, Request) (Token, error) { return Token{}, ErrSignInRequired }
+		f.says(func(context.Context, Request) (Token, error) { return Token{}, ErrSignInRequired })
 		pass(56 * time.Minute)
 		if _, err := c.Token(t.Context(), Request{Resource: vault}); !errors.Is(err, ErrSignInRequired) {
 			t.Errorf("error %v, want ErrSignInRequired", err)
@@ -324,19 +320,26 @@ func TestCacheSnapshotAndDrop(t *testing.T) {
 		} {
 			ask(t, c, r)
 		}
-		f.answer = func(context.Context, Request) (Token, error) { return Token{}, ErrSignInRequired }
+		f.says(func(context.Context, Request) (Token, error) { return Token{}, ErrSignInRequired })
 		if _, err := c.Token(t.Context(), Request{Resource: "c"}); !errors.Is(err, ErrSignInRequired) {
 			t.Errorf("error %v, want ErrSignInRequired", err)
 		}
-		f.answer = works
+		f.says(works)
 
-		end := time.Now().Add(time.Hour).Round(0)
+		begin := time.Now().Round(0)
+		end := begin.Add(time.Hour)
 		want := []Entry{
-			{Resource: "a", ExpiresOn: end},
-			{Resource: "b", ExpiresOn: end},
-			{Resource: "b", Tenant: "t", ExpiresOn: end},
-			{Resource: "b", Identity: Selector{ClientID, "c"}, ExpiresOn: end},
-			{Resource: "b", Identity: Selector{ObjectID, "o"}, ExpiresOn: end},
+			{Resource: "a", ExpiresOn: end, RefreshedAt: begin},
+			{Resource: "b", ExpiresOn: end, RefreshedAt: begin},
+			{Resource: "b", Tenant: "t", ExpiresOn: end, RefreshedAt: begin},
+			{Resource: "b", Identity: Selector{ClientID, "c"}, ExpiresOn: end, RefreshedAt: begin},
+			{Resource: "b", Identity: Selector{ObjectID, "o"}, ExpiresOn: end, RefreshedAt: begin},
+		}
+		for i, e := range c.Snapshot() {
+			if e.NextRefresh.Before(begin.Add(48*time.Minute)) || e.NextRefresh.After(begin.Add(51*time.Minute)) {
+				t.Errorf("%+v: next refresh is not after 80 to 85 %% of the hour", e)
+			}
+			want[i].NextRefresh = e.NextRefresh
 		}
 		if diff := cmp.Diff(want, c.Snapshot()); diff != "" {
 			t.Errorf("Snapshot (-want +got):\n%s", diff)
@@ -349,7 +352,7 @@ func TestCacheSnapshotAndDrop(t *testing.T) {
 		}
 		ask(t, c, Request{Resource: "c"}) // its failure was forgotten too
 		starts(t, f, 7)
-		pass(time.Hour)
+		pass(2 * time.Hour) // they were in use, so they are refreshed once
 		if got := c.Snapshot(); len(got) != 0 {
 			t.Errorf("Snapshot when all have expired: %+v", got)
 		}
@@ -368,6 +371,9 @@ func TestCacheIsBounded(t *testing.T) {
 			ask(t, c, Request{Resource: r})
 		}
 		starts(t, f, 4)
+		for _, r := range []string{"b", "c", "d"} {
+			unused(c, r)
+		}
 		pass(time.Hour - 2*time.Second) // b ends; c lives
 		ask(t, c, Request{Resource: "e"})
 		var left []string

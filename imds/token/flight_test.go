@@ -82,10 +82,10 @@ func TestFlightCarriesTheValuesOfWhoBeganIt(t *testing.T) {
 	f := lasting(time.Hour)
 	answer := f.answer
 	var saw any
-	f.answer = func(ctx context.Context, r Request) (Token, error) {
+	f.says(func(ctx context.Context, r Request) (Token, error) {
 		saw = ctx.Value(who{})
 		return answer(ctx, r)
-	}
+	})
 	bubble(t, f, CacheOptions{}, func(t *testing.T, c *Cache) {
 		if _, err := c.Token(context.WithValue(t.Context(), who{}, 1000), Request{Resource: vault}); err != nil {
 			t.Fatal(err)
@@ -100,12 +100,12 @@ func TestFlightsOfDifferentKeysDoNotWaitForEachOther(t *testing.T) {
 	f := lasting(time.Hour)
 	bubble(t, f, CacheOptions{}, func(t *testing.T, c *Cache) {
 		answer, held := f.answer, make(chan struct{}) // made here: only then does the bubble know who waits for it
-		f.answer = func(ctx context.Context, r Request) (Token, error) {
+		f.says(func(ctx context.Context, r Request) (Token, error) {
 			if r.Resource == "held" {
 				<-held
 			}
 			return answer(ctx, r)
-		}
+		})
 		var wg sync.WaitGroup
 		wg.Go(func() { ask(t, c, Request{Resource: "held"}) })
 		synctest.Wait()

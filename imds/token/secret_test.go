@@ -34,7 +34,7 @@ func TestSecretNeverShows(t *testing.T) {
 	for name, v := range values {
 		t.Run(name, func(t *testing.T) {
 			var shown []string
-			for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X % x %d %p %t %08.3f %c %T %!") {
+			for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X % x %d %p %t %08.3f %c %T %!") {
 				shown = append(shown, fmt.Sprintf(verb, v))
 			}
 			shown = append(shown, fmt.Sprint(v), fmt.Sprintln(v), fmt.Errorf("x: %w", errors.New(fmt.Sprint(v))).Error())

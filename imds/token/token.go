@@ -38,6 +38,7 @@ type Token struct {
 	TenantID  string
 	NotBefore time.Time
 	ExpiresOn time.Time // always known
+	RefreshOn time.Time // until then the source would give this token again; az does until five minutes before its end
 }
 
 // Source yields tokens: a credential, or something in front of one.
