@@ -27,7 +27,7 @@ func command(out io.Writer, line string) { fmt.Fprintf(out, "$ %s\n", line) }
 func indented(out io.Writer, text string) {
 	for line := range strings.Lines(text) {
 		for _, part := range wrap(strings.TrimRight(line, "\n"), columns-2) {
-			fmt.Fprintf(out, "  %s\n", part)
+			fmt.Fprintln(out, strings.TrimRight("  "+part, " "))
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestColdToken(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "az"), []byte(wrapper), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	a := startAgent(t, ns, append(az.Env(), "PATH="+dir+":/usr/bin:/bin:/usr/sbin:/sbin"), "--credential", "azure-cli")
+	a := startAgent(t, ns, append(az.Env(), "AZIMDS_AZURE_CLI_CONFIG_DIR="+az.ConfigDir, "PATH="+dir+":/usr/bin:/bin:/usr/sbin:/sbin"), "--credential", "azure-cli")
 
 	authority.Behave(entra.Behaviour{Delay: time.Second}) // all 64 are there before the token is
 	var clients sync.WaitGroup

@@ -100,6 +100,9 @@ func outside(t *testing.T, ns *netns.NS, uid uint32, flags []string, all bool) {
 		refused(t, ns, uid)
 	}
 	refused(t, ns, strangerUID)
+	if out, code := output(t, ns, as(t, uid, command("token", vault, "--raw"))); (code == 0) != all || strings.Contains(out, "eyJ") != all {
+		t.Errorf("azimds token outside the tree ended with %d: %s", code, out)
+	}
 	tell(t, said, ask)
 	await(t, said, asked)
 	if got, err := os.ReadFile(answer); err != nil || !strings.Contains(string(got), `"access_token"`) {

@@ -59,7 +59,7 @@ func TestUnmodifiedSDKs(t *testing.T) {
 				before := state(t, ns)
 				var env []string
 				if credential == "azure-cli" {
-					env = append(az.Env(), "PATH="+filepath.Dir(az.Path)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+					env = append(az.Env(), "AZIMDS_AZURE_CLI_CONFIG_DIR="+az.ConfigDir, "PATH="+filepath.Dir(az.Path)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 				}
 				a := startAgent(t, ns, env, "--mode", mode, "--credential", credential)
 				for _, client := range clients {

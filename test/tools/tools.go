@@ -1,9 +1,11 @@
-// Package tools installs the real clients that the tests drive: the Azure CLI and the Azure SDKs for Python and JavaScript,
-// each in the exact versions of its lock file, every file verified by its digest.
+// Package tools installs the real clients that the tests drive: the Azure CLI and the Azure SDKs for Python, JavaScript, Java
+// and Rust, each in the exact versions of its lock file, every file verified by its digest. (The lock file of the Rust client
+// is its crate's own.)
 //
 // A tool is installed once, under "azimds-test" in the user's cache folder (see [cache]), in a folder named after the digest
 // of its lock file: a new lock file is a new folder, and the old one may be deleted at any time. Packages that test at the
-// same time wait for one another and share the result. The Azure CLI takes about a minute and 750 MB, the others seconds.
+// same time wait for one another and share the result. The Azure CLI takes about a minute and 750 MB, the others seconds
+// to half a minute.
 //
 // Installing needs a network, which a test that runs in a namespace of its own does not have: "go test ./test/tools" installs
 // all of them beforehand.
@@ -22,14 +24,17 @@ import (
 	"azimds/test/netns"
 )
 
-// To renew the lock files: change a version in an .in file or in package.json, then run "go generate" with pip-tools and npm
-// installed. Take an @azure/identity that the oldest Node in use still runs: its engines field says.
+// To renew the lock files: change a version in an .in file, package.json, pom.xml or ../clients/rust/Cargo.toml, then run
+// "go generate" with pip-tools, npm, Maven and Cargo installed. Take an @azure/identity that the oldest Node in use still
+// runs: its engines field says.
 //
 //go:generate env "CUSTOM_COMPILE_COMMAND=go generate ./test/tools" pip-compile -q -o lock/azure-cli.txt --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe lock/azure-cli.in
 //go:generate env "CUSTOM_COMPILE_COMMAND=go generate ./test/tools" pip-compile -q -o lock/azure-identity.txt --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe lock/azure-identity.in
 //go:generate npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --prefix lock
+//go:generate sh -c "mvn -q -B -f lock/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=jars -DincludeScope=runtime && cd lock/jars && LC_ALL=C sha256sum *.jar >../jars.sha256 && rm -r ../jars"
+//go:generate cargo update --quiet --manifest-path ../clients/rust/Cargo.toml
 
-//go:embed lock/azure-cli.txt lock/azure-identity.txt lock/package.json lock/package-lock.json
+//go:embed lock/azure-cli.txt lock/azure-identity.txt lock/package.json lock/package-lock.json lock/pom.xml lock/jars.sha256
 var locks embed.FS
 
 // AzureCLI returns the path of a real az (PyPI's azure-cli). It writes to AZURE_CONFIG_DIR, else to ~/.azure: a test sets
@@ -39,7 +44,7 @@ func AzureCLI(t testing.TB) string {
 	return filepath.Join(venv(t, "az", "lock/azure-cli.txt"), "bin", "az")
 }
 
-// Python returns the path of a python3 that has azure-identity; otherwise it is as [AzureCLI].
+// Python returns the path of a python3 that has azure-identity, also the asynchronous one; otherwise it is as [AzureCLI].
 func Python(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(venv(t, "python", "lock/azure-identity.txt"), "bin", "python3")
