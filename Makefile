@@ -24,6 +24,7 @@ demo: build ## run the agent in a network namespace of its own, and get tokens w
 test: ## run every test; installs what they need (as root: packages; always: SDKs in the user's cache folder)
 	test/setup
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...
+	$(GO) test -run Alloc ./imds ./imds/token ./imds/caller # without the race detector, which allocates
 
 lint: ## check style and architecture
 	$(GO) run $(LINTER) run ./...
