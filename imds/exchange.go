@@ -74,6 +74,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(c, s.now())
 	defer x.free()
 	found, problem := s.handle(x, r)
+	if problem == missingMetadata && !s.can() && isProbe(r.RequestURI) && s.reset(w, c) {
+		return
+	}
 	if problem != nil {
 		found = problem
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	Admit func(caller.Caller) error
 	// Source yields the tokens. It finds the caller in its context, see [CallerOf], and should end when that ends.
 	Source token.Source
+	// Available tells, at once, whether a request would now be answered with a token; nil: always. While it would not, a
+	// probe is reset instead of answered, so that credential chains go on (docs/signed-out.md).
+	Available func() bool
 	// Issuer serves /azimds/emulated/…, the public documents of the issuer of emulated tokens, to GET requests that passed
 	// the Host check alone. Of an answer other than 200 only the status is passed on. nil: 404.
 	Issuer http.Handler
@@ -52,6 +55,7 @@ type Server struct {
 	callers CallerResolver
 	admit   func(caller.Caller) error
 	source  token.Source
+	can     func() bool // yield a token
 	issuer  http.Handler
 	log     *slog.Logger
 	observe func(Event)
@@ -72,11 +76,14 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, issuer: o.Issuer,
+		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, can: o.Available, issuer: o.Issuer,
 		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.can == nil {
+		s.can = func() bool { return true }
 	}
 	if s.observe == nil {
 		s.observe = func(Event) {}

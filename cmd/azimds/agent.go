@@ -32,6 +32,7 @@ type agent struct {
 	*server
 	offer  *holder.Offer
 	tokens *token.Cache
+	source *token.Monitor // in front of tokens
 	since  time.Time
 
 	expected atomic.Uint64 // the socket inode of the holder's own connection; 0 expects none
@@ -46,13 +47,14 @@ type agent struct {
 	asked  uint64
 	asks   map[uint64]chan holder.Message
 
+	readied   atomic.Bool // the holder's own probe has been answered
 	releasing sync.Once
 	stopped   chan struct{} // closed when the holder has taken the interception down
 	lost      chan struct{} // closed when the link is gone
 }
 
 func newAgent(s *server, offer *holder.Offer) *agent {
-	return &agent{
+	a := &agent{
 		server: s, offer: offer, since: time.Now(),
 		tokens: token.Cached(s.credential.source, token.CacheOptions{
 			FlightTimeout: s.config.AzureCLI.Timeout + flightMargin,
@@ -63,6 +65,13 @@ func newAgent(s *server, offer *holder.Offer) *agent {
 		asks:    map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
+	a.source = token.Monitored(a.tokens, token.MonitorOptions{Check: func(ctx context.Context) error {
+		if account := s.credential.account(ctx); account.Error != "" {
+			return errors.New(account.Error)
+		}
+		return nil
+	}})
+	return a
 }
 
 // admit says who may talk to the metadata endpoint: the owner, and nobody else. The holder's own connection is known by
@@ -185,8 +194,12 @@ func (a *agent) act(m holder.Message) (done bool, err error) {
 	return false, nil
 }
 
+// available tells whether there is a token to be had. The holder's own probe, at the start, wants an answer in any case.
+func (a *agent) available() bool { return !a.readied.Load() || a.source.Available() }
+
 // ready tells the person and whoever started this process.
 func (a *agent) ready() error {
+	a.readied.Store(true)
 	if err := a.announce(); err != nil {
 		a.log.Debug("announcing", "error", err) // nobody reads standard output any more
 	}
@@ -232,7 +245,7 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 			return token.Token{}, errors.New("this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither")
 		}
 	}
-	return a.tokens.Token(ctx, r)
+	return a.source.Token(ctx, r)
 }
 
 // followSignIn drops the cached tokens when somebody signs in or out, or switches account or cloud, until ctx ends.
@@ -244,6 +257,7 @@ func (a *agent) followSignIn(ctx context.Context) {
 		if c == signin.Switched {
 			a.log.Info("the sign-in changed", "dropped", a.Refresh(""))
 		}
+		a.source.Recheck()
 	})
 }
 

@@ -151,6 +151,10 @@ func (s *server) run(ctx context.Context) error {
 		a.followSignIn(failing)
 		return nil
 	})
+	group.Go(func() error {
+		a.source.Run(failing)
+		return nil
+	})
 	ended := make(chan error, 1)
 	go func() { ended <- group.Wait() }()
 	select {
@@ -174,14 +178,15 @@ func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Reso
 		dialed = caller.OriginalDst
 	}
 	m, err := imds.New(imds.Options{
-		Dialed:  dialed,
-		Callers: resolver,
-		Admit:   a.admit,
-		Source:  a.tokens,
-		Issuer:  s.credential.issuer,
-		Log:     s.log,
-		Observe: a.observe,
-		Limits:  imds.Limits{Connections: s.config.Limits.Connections},
+		Dialed:    dialed,
+		Callers:   resolver,
+		Admit:     a.admit,
+		Available: a.available,
+		Source:    a.source,
+		Issuer:    s.credential.issuer,
+		Log:       s.log,
+		Observe:   a.observe,
+		Limits:    imds.Limits{Connections: s.config.Limits.Connections},
 	})
 	return m, resolver, err
 }
