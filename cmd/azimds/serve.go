@@ -65,6 +65,8 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	credential.start()
+	defer credential.close()
 	link, err := openServerLink(o.linkFD)
 	if err != nil {
 		return err
@@ -133,8 +135,6 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	defer resolver.Close()
-	s.credential.start()
-	defer s.credential.close()
 	defer a.tokens.Close()
 
 	serving, drain := context.WithCancel(context.WithoutCancel(ctx))

@@ -107,7 +107,9 @@ func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent,
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close()
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 
