@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -41,9 +42,9 @@ func TestMain(m *testing.M) {
 func client(path string) int {
 	c := control.NewClient(path)
 	status, err := c.Status(context.Background())
-	os.Stdout.WriteString("status " + status.Version + " " + errorText(err) + "\n")
+	fmt.Println("status", status.Version, errorText(err))
 	reply, err := c.Token(context.Background(), "r")
-	os.Stdout.WriteString("token " + reply.AccessToken + " " + reply.Error + " " + errorText(err) + "\n")
+	fmt.Println("token", reply.AccessToken, reply.Error, errorText(err))
 	return 0
 }
 

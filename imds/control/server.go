@@ -158,7 +158,9 @@ func (l *ownersOnly) Accept() (net.Conn, error) {
 		default:
 			l.log.Warn("refused a control connection", "uid", peer.Uid)
 		}
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			l.log.Debug("closing a control connection", "error", err)
+		}
 	}
 }
 

@@ -40,6 +40,8 @@ func (s *Server) routes() http.Handler {
 	for pattern, h := range map[string]func(*http.Request) answer{
 		"/{tenant}/oauth2/v2.0/token":                         s.tokenV2,
 		"/{tenant}/oauth2/token":                              s.tokenV1,
+		"/{tenant}/oauth2/v2.0/devicecode":                    s.deviceCode,
+		"GET /common/UserRealm/{user}":                        s.userRealm,
 		"GET /{tenant}/v2.0/.well-known/openid-configuration": s.discoveryV2,
 		"GET /{tenant}/.well-known/openid-configuration":      s.discoveryV1,
 		"GET /{tenant}/discovery/v2.0/keys":                   s.keys,

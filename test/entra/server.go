@@ -1,5 +1,5 @@
 // Package entra is an authority over TLS that behaves as Microsoft Entra ID does towards an application that signs in with
-// its own secret or certificate, for tests that let real clients (MSAL, azidentity, the Azure CLI) talk to it unmodified.
+// its own secret, certificate or federated token, and towards people who sign in with a device code or a password, for tests that let real clients (MSAL, azidentity, the Azure CLI) talk to it unmodified.
 //
 // It checks what it is sent as strictly as the real service and refuses with the real service's error documents; it keeps
 // every request and every token it issued, so that a test can compare what a client ends up with to what was issued; and it
@@ -37,6 +37,8 @@ type Options struct {
 	Tenant        string         // the home tenant's id; DefaultTenant if empty
 	OtherTenants  []string       // further tenants in which the same clients are installed
 	Clients       []Client       // the registered applications
+	Users         []User         // the people of the home tenant
+	Issuers       *http.Client   // reaches the issuers of federated tokens; http.DefaultClient if nil
 	Resources     []string       // known resources beside Azure's own (see resources.go) and api://<client id>
 	Subscriptions []Subscription // what Azure Resource Manager lists; one named "test" if nil
 	Hosts         []string       // names and addresses in the certificate beside localhost, 127.0.0.1 and ::1
@@ -45,12 +47,14 @@ type Options struct {
 	Now           func() time.Time
 }
 
-// Client is a registered application. It may hold a secret, certificates or both.
+// Client is a registered application. It may prove itself in several ways, or let people sign in.
 type Client struct {
 	ID           string // application (client) id
 	ObjectID     string // of its service principal; one derived from ID if empty
 	Secret       string
 	Certificates []*x509.Certificate
+	Federated    []Federated
+	Public       bool // people sign in to it, by device code or password
 }
 
 // Subscription is an Azure subscription of the home tenant.
@@ -70,6 +74,8 @@ type Server struct {
 	behaviour Behaviour
 	requests  []Request
 	issued    []IssuedToken
+	devices   map[string]device       // by device code
+	refresh   map[string]refreshToken // by refresh token
 }
 
 // New makes a server with fresh keys; it serves nothing before [Server.Start]. It errs when a client has neither id nor
@@ -86,7 +92,10 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the key that signs tokens: %w", err)
 	}
-	s := &Server{opts: o, pki: pki, signing: signing, keyID: keyID(&signing.PublicKey)}
+	s := &Server{
+		opts: o, pki: pki, signing: signing, keyID: keyID(&signing.PublicKey),
+		devices: map[string]device{}, refresh: map[string]refreshToken{},
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // a response broken off half-way is defined by its Content-Length
 	s.http = &http.Server{
@@ -164,6 +173,9 @@ func (o *Options) complete() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Issuers == nil {
+		o.Issuers = http.DefaultClient
+	}
 	seen := map[string]bool{}
 	for _, id := range append([]string{o.Tenant}, o.OtherTenants...) {
 		if id == "" || seen[strings.ToLower(id)] {
@@ -176,8 +188,8 @@ func (o *Options) complete() error {
 		switch {
 		case c.ID == "" || seen[strings.ToLower(c.ID)]:
 			return fmt.Errorf("registering client %q: the id is empty or registered already", c.ID)
-		case c.Secret == "" && len(c.Certificates) == 0:
-			return fmt.Errorf("registering client %q: it has neither secret nor certificate", c.ID)
+		case c.Secret == "" && len(c.Certificates) == 0 && len(c.Federated) == 0 && !c.Public:
+			return fmt.Errorf("registering client %q: it has no credential, and nobody may sign in to it", c.ID)
 		}
 		seen[strings.ToLower(c.ID)] = true
 		if c.ObjectID == "" {
@@ -186,6 +198,23 @@ func (o *Options) complete() error {
 		clients[i] = c
 	}
 	o.Clients = clients
+	return o.completeUsers()
+}
+
+func (o *Options) completeUsers() error {
+	seen := map[string]bool{}
+	users := make([]User, len(o.Users))
+	for i, u := range o.Users {
+		if u.Name == "" || seen[strings.ToLower(u.Name)] {
+			return fmt.Errorf("registering user %q: the name is empty or registered already", u.Name)
+		}
+		seen[strings.ToLower(u.Name)] = true
+		if u.ObjectID == "" {
+			u.ObjectID = derivedID("user " + u.Name)
+		}
+		users[i] = u
+	}
+	o.Users = users
 	return nil
 }
 

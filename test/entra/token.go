@@ -34,6 +34,7 @@ type IssuedToken struct {
 	Tenant   string    `json:"tenant"`
 	Resource string    `json:"resource"`
 	Time     time.Time `json:"time"`
+	User     string    `json:"user,omitempty"` // whose it is, if a person's
 }
 
 // grant is a token request that passed every check.
@@ -41,6 +42,7 @@ type grant struct {
 	tenant, resource string
 	client           Client
 	proof            string
+	user             User // zero for an application's own token
 }
 
 // Issued are all tokens so far, in the order in which they were issued.
@@ -90,18 +92,30 @@ func (s *Server) token(
 		if refusal != nil {
 			a = s.refuse(r, *refusal)
 		} else {
-			token, err := s.issue(g, base(r))
+			granted, err := s.grant(g, base(r), body)
 			if err != nil {
 				return answer{status: http.StatusInternalServerError, body: map[string]string{
 					"error": "server_error", "error_description": err.Error(),
 				}}
 			}
 			breakOff := a.breakOff
-			a = answer{status: http.StatusOK, resource: g.resource, body: body(g, token), breakOff: breakOff}
+			a = answer{status: http.StatusOK, resource: g.resource, body: granted, breakOff: breakOff}
 		}
 	}
 	a.clientID = id
 	return a
+}
+
+// grant issues a token and writes the answer that holds it.
+func (s *Server) grant(g grant, base string, body func(grant, string) any) (any, error) {
+	token, err := s.issue(g, base)
+	if err != nil {
+		return nil, err
+	}
+	if g.user.Name != "" {
+		return s.userBody(g, base, token)
+	}
+	return body(g, token), nil
 }
 
 // credentials reads the client's id and secret from the form or, as RFC 6749, 2.3.1 has it, from a Basic header.
@@ -122,7 +136,7 @@ func credentials(r *http.Request) (id, secret string) {
 	return id, secret
 }
 
-// complete refuses a request that is not one for an application's token in a tenant that exists.
+// complete refuses a request that is not one for a token in a tenant that exists.
 func (s *Server) complete(r *http.Request, id string) *Refusal {
 	tenant, grantType := r.PathValue("tenant"), r.PostForm.Get("grant_type")
 	switch {
@@ -130,11 +144,13 @@ func (s *Server) complete(r *http.Request, id string) *Refusal {
 		return new(notPOST(r.Method))
 	case grantType == "":
 		return new(missingParameter("grant_type"))
-	case grantType != "client_credentials":
+	case grantType != "client_credentials" && !person(grantType):
 		return new(unsupportedGrant(grantType))
 	case id == "":
 		return new(missingParameter("client_id"))
-	case tenant == "common" || tenant == "organizations" || tenant == "consumers":
+	case multiTenant(tenant) && person(grantType):
+		return nil
+	case multiTenant(tenant):
 		return new(noTenant())
 	case !s.opts.tenant(tenant):
 		return new(unknownTenant(tenant))
@@ -154,9 +170,21 @@ func (s *Server) check(
 	if !known {
 		return grant{}, new(unknownClient(id, tenant))
 	}
-	proof, refusal := s.authenticate(r, client, secret)
+	var (
+		proof   string
+		user    User
+		refusal *Refusal
+	)
+	if person(r.PostForm.Get("grant_type")) {
+		user, refusal = s.signIn(r, client)
+	} else {
+		proof, refusal = s.authenticate(r, client, secret)
+	}
 	if refusal != nil {
 		return grant{}, refusal
+	}
+	if multiTenant(tenant) {
+		tenant = s.opts.Tenant
 	}
 	wanted, refusal := resource(r.PostForm)
 	switch {
@@ -165,7 +193,7 @@ func (s *Server) check(
 	case !s.opts.resource(wanted):
 		return grant{}, new(unknownResource(wanted, tenant))
 	}
-	return grant{tenant: tenant, resource: wanted, client: client, proof: proof}, nil
+	return grant{tenant: tenant, resource: wanted, client: client, proof: proof, user: user}, nil
 }
 
 func (s *Server) authenticate(r *http.Request, client Client, secret string) (proof string, _ *Refusal) {
@@ -173,6 +201,9 @@ func (s *Server) authenticate(r *http.Request, client Client, secret string) (pr
 	case assertion != "":
 		if r.PostForm.Get("client_assertion_type") != assertionType {
 			return "", new(missingParameter("client_assertion_type"))
+		}
+		if foreign(client, assertion) {
+			return byCertificate, s.checkFederated(r, client, assertion)
 		}
 		return byCertificate, s.checkAssertion(r, client, assertion)
 	case secret == "":
@@ -219,28 +250,10 @@ func formResource(form url.Values) (string, *Refusal) {
 	return resource, nil
 }
 
-// issue signs a version 1 token for an application, as Entra issues for Azure's own resources whichever endpoint is asked.
+// issue signs a version 1 token, as Entra issues for Azure's own resources whichever endpoint is asked.
 func (s *Server) issue(g grant, base string) (string, error) {
 	now := s.opts.Now()
-	unique := make([]byte, 16)
-	rand.Read(unique)
-	issuer := base + "/" + g.tenant + "/"
-	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-		"aud":      g.resource,
-		"iss":      issuer,
-		"iat":      now.Add(-clockSkew).Unix(),
-		"nbf":      now.Add(-clockSkew).Unix(),
-		"exp":      now.Add(s.opts.Lifetime).Unix(),
-		"appid":    g.client.ID,
-		"appidacr": g.proof,
-		"idp":      issuer,
-		"idtyp":    "app",
-		"oid":      g.client.ObjectID,
-		"sub":      g.client.ObjectID,
-		"tid":      g.tenant,
-		"uti":      base64.RawURLEncoding.EncodeToString(unique),
-		"ver":      "1.0",
-	})
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, s.claims(g, base+"/"+g.tenant+"/", now))
 	token.Header["kid"] = s.keyID
 	signed, err := token.SignedString(s.signing)
 	if err != nil {
@@ -248,7 +261,7 @@ func (s *Server) issue(g grant, base string) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one := IssuedToken{Token: signed, ClientID: g.client.ID, Tenant: g.tenant, Resource: g.resource, Time: now}
+	one := IssuedToken{Token: signed, ClientID: g.client.ID, Tenant: g.tenant, Resource: g.resource, Time: now, User: g.user.Name}
 	if s.opts.Issued != nil {
 		if err := json.NewEncoder(s.opts.Issued).Encode(one); err != nil {
 			return "", fmt.Errorf("logging a token: %w", err)
@@ -256,4 +269,30 @@ func (s *Server) issue(g grant, base string) (string, error) {
 	}
 	s.issued = append(s.issued, one)
 	return signed, nil
+}
+
+// claims are an application's, or those by which a person's token differs: a scope and a name, and neither idtyp nor roles.
+func (s *Server) claims(g grant, issuer string, now time.Time) jwt.MapClaims {
+	unique := make([]byte, 16)
+	rand.Read(unique)
+	claims := jwt.MapClaims{
+		"aud":   g.resource,
+		"iss":   issuer,
+		"iat":   now.Add(-clockSkew).Unix(),
+		"nbf":   now.Add(-clockSkew).Unix(),
+		"exp":   now.Add(s.opts.Lifetime).Unix(),
+		"appid": g.client.ID,
+		"tid":   g.tenant,
+		"uti":   base64.RawURLEncoding.EncodeToString(unique),
+		"ver":   "1.0",
+	}
+	if g.user.Name != "" {
+		claims["appidacr"], claims["scp"] = "0", "user_impersonation"
+		claims["oid"], claims["sub"] = g.user.ObjectID, g.user.ObjectID
+		claims["upn"], claims["unique_name"], claims["name"] = g.user.Name, g.user.Name, g.user.Name
+		return claims
+	}
+	claims["appidacr"], claims["idp"], claims["idtyp"] = g.proof, issuer, "app"
+	claims["oid"], claims["sub"] = g.client.ObjectID, g.client.ObjectID
+	return claims
 }

@@ -45,7 +45,7 @@ func TestTokenV2(t *testing.T) {
 	if diff := cmp.Diff(wantClaims, claims); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
-	wantIssued := []IssuedToken{{token, testClient, DefaultTenant, vault, moment}}
+	wantIssued := []IssuedToken{{Token: token, ClientID: testClient, Tenant: DefaultTenant, Resource: vault, Time: moment}}
 	if diff := cmp.Diff(wantIssued, srv.Issued()); diff != "" {
 		t.Errorf("issued (-want +got):\n%s", diff)
 	}
@@ -150,7 +150,7 @@ func TestRefusals(t *testing.T) {
 		{"no grant type", DefaultTenant, form("grant_type", ""), 400, 900144, "invalid_request"},
 		{"no client", DefaultTenant, form("client_id", ""), 400, 900144, "invalid_request"},
 		{"no scope", DefaultTenant, form("scope", ""), 400, 900144, "invalid_request"},
-		{"unsupported grant", DefaultTenant, form("grant_type", "password"), 400, 70003, "unsupported_grant_type"},
+		{"unsupported grant", DefaultTenant, form("grant_type", "saml"), 400, 70003, "unsupported_grant_type"},
 		{"scope without default", DefaultTenant, form("scope", vault+"/user"), 400, 1002012, "invalid_scope"},
 		{"scope of nothing", DefaultTenant, form("scope", "/.default"), 400, 70011, "invalid_scope"},
 		{"two scopes", DefaultTenant, form("scope", "a/.default b/.default"), 400, 70011, "invalid_scope"},

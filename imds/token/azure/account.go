@@ -27,7 +27,7 @@ func (c *CLI) Account() (Account, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return Account{}, errSignedOut
 		}
-		return Account{}, nil //nolint:nilerr // az itself says what is wrong with its profile
+		return Account{}, nil // az itself says what is wrong with its profile
 	}
 	selected := p.selected(c.subscription)
 	if len(selected) != 1 {

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"azimds/imds/token"
 )
@@ -38,8 +38,18 @@ type application struct {
 	kind, tenant, clientID string
 	host                   string // of the authority, as configured; "" is the public cloud
 	secret                 token.Secret
+	username               string // "" for an application proper
+	login                  string // the command with which a person tries by hand, "" for an application proper
 	// credential makes a new azidentity credential; it does no I/O.
 	credential func(azcore.ClientOptions, bool) (azcore.TokenCredential, error)
+}
+
+// question is what r asks of Entra at host, for a hint.
+func (app application) question(r token.Request, host string) Question {
+	return Question{
+		App: app.username == "", Login: app.login, Tenant: cmp.Or(r.Tenant, app.tenant), Resource: r.Resource,
+		Client: app.clientID, Authority: host,
+	}
 }
 
 // authority asks Entra for tokens in the name of applications.
@@ -73,19 +83,14 @@ func (a authority) ask(ctx context.Context, r token.Request, app application) (t
 	if err != nil {
 		return token.Token{}, err
 	}
-	credential, err := app.credential(azcore.ClientOptions{
-		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: u.String()},
-		Retry:     retries(),
-		Telemetry: policy.TelemetryOptions{ApplicationID: applicationID},
-		Transport: a.transport,
-	}, !microsoftAuthorities[u.Hostname()])
+	credential, err := app.credential(a.clientOptions(u), !microsoftAuthorities[u.Hostname()])
 	if err != nil {
 		return token.Token{}, fmt.Errorf("configuring credential %q: %s", app.kind, scrub(err.Error(), app.secret))
 	}
 	ctx, x := withExchange(ctx)
 	at, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}, TenantID: r.Tenant})
 	if err != nil {
-		return token.Token{}, a.explain(ctx, app, x, u.Host, err)
+		return token.Token{}, a.explain(ctx, app, r, x, u.Host, err)
 	}
 	tenant := app.tenant
 	if r.Tenant != "" {
@@ -98,20 +103,29 @@ func (a authority) ask(ctx context.Context, r token.Request, app application) (t
 	return t, nil
 }
 
+// clientOptions make a credential ask the authority at u, in our own way.
+func (a authority) clientOptions(u *url.URL) azcore.ClientOptions {
+	return azcore.ClientOptions{
+		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: u.String()},
+		Retry:     retries(),
+		Telemetry: policy.TelemetryOptions{ApplicationID: applicationID},
+		Transport: a.transport,
+	}
+}
+
 // explain turns azidentity's error into one that a person can act on. It is not wrapped: where MSAL cannot read an answer, its
 // text holds all of it, a token included.
-func (a authority) explain(ctx context.Context, app application, x *exchange, host string, err error) error {
+func (a authority) explain(ctx context.Context, app application, r token.Request, x *exchange, host string, err error) error {
 	if x.host != "" {
 		host = x.host
 	}
-	var failed *azidentity.AuthenticationFailedError
 	switch {
 	case ctx.Err() != nil:
 		return &token.Error{Kind: token.ErrUnavailable, Message: host + " did not answer in time", Err: context.Cause(ctx)}
 	case x.err != nil:
 		return unreachable(host, x.err)
-	case errors.As(err, &failed) && failed.RawResponse != nil:
-		return a.answered(app, host, failed.RawResponse)
+	case x.refused != nil:
+		return a.answered(app, r, host, x.refused)
 	case x.asked:
 		return &token.Error{
 			Kind:    token.ErrUnavailable,
@@ -126,8 +140,7 @@ func (a authority) explain(ctx context.Context, app application, x *exchange, ho
 // unreachable is a request that got no answer.
 func unreachable(host string, err error) error {
 	message := "cannot reach " + host
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // its own text repeats the URL
 	}
 	var (
@@ -145,24 +158,24 @@ func unreachable(host string, err error) error {
 }
 
 // answered is an answer that is no token.
-func (a authority) answered(app application, host string, resp *http.Response) error {
-	refusal, ok := readRefusal(resp, a.now())
+func (a authority) answered(app application, r token.Request, host string, answer *refusedAnswer) error {
+	refusal, ok := readRefusal(answer, a.now())
 	if ok {
 		refusal.Description = scrub(refusal.Description, app.secret)
 	}
 	switch {
-	case resp.StatusCode >= http.StatusInternalServerError:
-		unavailable := &token.Error{Kind: token.ErrUnavailable, Message: fmt.Sprintf("%s answered %d", host, resp.StatusCode)}
+	case answer.status >= http.StatusInternalServerError:
+		unavailable := &token.Error{Kind: token.ErrUnavailable, Message: fmt.Sprintf("%s answered %d", host, answer.status)}
 		if ok {
 			unavailable.Err = refusal
 		}
 		return unavailable
 	case ok:
-		return refusal
+		return hinted(refusal, app.question(r, host))
 	default:
 		return &token.Error{
 			Kind:    token.ErrUnavailable,
-			Message: fmt.Sprintf("%s answered %d, not in Entra's words; is a proxy in between?", host, resp.StatusCode),
+			Message: fmt.Sprintf("%s answered %d, not in Entra's words; is a proxy in between?", host, answer.status),
 			Command: "curl -sSI https://" + host,
 		}
 	}

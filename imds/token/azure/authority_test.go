@@ -30,10 +30,15 @@ const (
 // startEntra runs an authority that knows one application, and returns it with the certificates that its clients need.
 func startEntra(t *testing.T, certificates ...*x509.Certificate) (*entra.Server, *x509.CertPool) {
 	t.Helper()
-	server, err := entra.New(entra.Options{
-		Tenant: tenantID, OtherTenants: []string{otherTenant},
+	return startEntraWith(t, entra.Options{
 		Clients: []entra.Client{{ID: clientID, ObjectID: objectID, Secret: clientSecret, Certificates: certificates}},
 	})
+}
+
+func startEntraWith(t *testing.T, o entra.Options) (*entra.Server, *x509.CertPool) {
+	t.Helper()
+	o.Tenant, o.OtherTenants = tenantID, []string{otherTenant}
+	server, err := entra.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,8 +175,7 @@ func TestClientSecretRefusals(t *testing.T) {
 			if tries != test.tries {
 				t.Errorf("%d token requests, want %d", tries, test.tries)
 			}
-			var refusal *token.EntraError
-			if errors.As(err, &refusal) {
+			if refusal, ok := errors.AsType[*token.EntraError](err); ok {
 				if refusal.TraceID == "" || refusal.CorrelationID == "" || refusal.Timestamp == "" || refusal.URI == "" {
 					t.Errorf("ids are missing: %+v", refusal)
 				}

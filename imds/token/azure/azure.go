@@ -14,9 +14,16 @@ import (
 
 // The names under which configuration selects a source.
 const (
-	KindCLI          = "azure-cli"
-	KindClientSecret = "client-secret"
-	KindEnvironment  = "environment"
+	KindAuto              = "auto"
+	KindCLI               = "azure-cli"
+	KindClientCertificate = "client-certificate"
+	KindClientSecret      = "client-secret"
+	KindDeveloperCLI      = "azure-developer-cli"
+	KindDeviceCode        = "device-code"
+	KindEnvironment       = "environment"
+	KindPowerShell        = "azure-powershell"
+	KindUsernamePassword  = "username-password"
+	KindWorkloadIdentity  = "workload-identity"
 )
 
 // relay makes a token of what a credential yielded. clientID and tenant are what the credential knows of itself; the claims
@@ -31,7 +38,7 @@ func relay(at azcore.AccessToken, clientID, tenant string, now time.Time) (token
 	t := token.Token{Value: token.NewSecret(at.Token), ClientID: clientID, TenantID: tenant, ExpiresOn: at.ExpiresOn}
 	claims, err := token.ParseClaims(at.Token)
 	if err != nil {
-		return t, nil // opaque: only its resource can read it
+		return t, nil //nolint:nilerr // opaque: only its resource can read it
 	}
 	if claims.AppID != "" {
 		t.ClientID = claims.AppID
@@ -75,8 +82,8 @@ func described(kind string, settings ...string) string {
 	return kind + " (" + strings.Join(parts, ", ") + ")"
 }
 
-// jwt matches anything that looks like a token of Entra's: base64url of `{"`, to the end of its segments.
-var jwt = regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}(\.[0-9A-Za-z_-]*)*`)
+// jwtText matches anything that looks like a token of Entra's: base64url of `{"`, to the end of its segments.
+var jwtText = regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}(\.[0-9A-Za-z_-]*)*`)
 
 // scrub takes tokens, and the secrets given, out of a text that others wrote.
 func scrub(text string, secrets ...token.Secret) string {
@@ -85,5 +92,5 @@ func scrub(text string, secrets ...token.Secret) string {
 			text = strings.ReplaceAll(text, s.Reveal(), "[redacted]")
 		}
 	}
-	return jwt.ReplaceAllString(text, "[redacted]")
+	return jwtText.ReplaceAllString(text, "[redacted]")
 }

@@ -107,9 +107,9 @@ func checkError(t *testing.T, err error, secrets ...string) {
 			t.Errorf("secret %d is in the error: %s", i, text)
 		}
 	}
-	var told *token.Error
-	if errors.As(err, &told) {
-		if told.Kind == nil {
+	if told, ok := errors.AsType[*token.Error](err); ok {
+		var refusal *token.EntraError
+		if told.Kind == nil && !errors.As(told.Err, &refusal) {
 			t.Errorf("no kind: %+v", told)
 		}
 		if strings.HasSuffix(told.Message, ".") || strings.Contains(told.Message, "\n") {

@@ -70,7 +70,7 @@ func (c *CLI) Describe() string {
 
 // azTurn lets one az of this process run at a time, whichever source asks: they share ~/.azure, and az does not survive
 // itself there (azure-cli#29329). What outlives its time-out is an exception: see [CLI.Token].
-var azTurn = make(chan struct{}, 1)
+var azTurn = make(turn, 1)
 
 // Token runs `az account get-access-token` for the resource. A wait for another az ends with ctx; the run itself ends with
 // ctx or after Timeout. When it ends so, azidentity kills the process it started and lets go of az's output; the Python that
@@ -86,14 +86,10 @@ func (c *CLI) Token(ctx context.Context, r token.Request) (token.Token, error) {
 	if err := c.checkProfile(); err != nil {
 		return token.Token{}, err
 	}
-	select {
-	case azTurn <- struct{}{}:
-		defer func() { <-azTurn }()
-	case <-ctx.Done():
-		return token.Token{}, &token.Error{
-			Kind: token.ErrUnavailable, Message: "the Azure CLI was still busy with an earlier request", Err: context.Cause(ctx),
-		}
+	if err := azTurn.take(ctx, azProgram.title); err != nil {
+		return token.Token{}, err
 	}
+	defer azTurn.pass()
 	run, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	at, err := c.credential.GetToken(run, policy.TokenRequestOptions{Scopes: []string{scope}, TenantID: r.Tenant})

@@ -353,7 +353,7 @@ func TestCLINotStarted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = notStarted(env)
+		err = azProgram.notStarted(env)
 		checkError(t, err)
 		var told *token.Error
 		if want := `export PATH="$PATH":'` + filepath.Dir(path) + `'`; !errors.As(err, &told) || told.Command != want {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,9 +25,9 @@ func (f cliFailure) explain(run context.Context, err error) error {
 	if run.Err() != nil {
 		return f.unavailable(f.ended(run), context.Cause(run))
 	}
-	text := cliText(err)
+	text := toolText(err, "AzureCLICredential")
 	if strings.Contains(text, "executable not found on path") { // azidentity's words for exit code 127
-		return notStarted(os.Getenv)
+		return azProgram.notStarted(os.Getenv)
 	}
 	var (
 		syntax *json.SyntaxError
@@ -58,50 +56,14 @@ func (f cliFailure) ended(run context.Context) string {
 	return "asking the Azure CLI was called off"
 }
 
-// notStarted is exit code 127 of the shell: no az in PATH, or one whose interpreter is gone.
-func notStarted(getenv func(string) string) error {
-	path, err := FindAz(getenv)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(path)
-	if slices.Contains(searched(getenv, nil), dir) {
-		return &token.Error{
-			Kind: token.ErrSignInRequired, Message: fmt.Sprintf("the Azure CLI at %s does not start", path),
-			Command: shellQuote(path) + " version",
-		}
-	}
-	return &token.Error{
-		Kind: token.ErrSignInRequired, Message: fmt.Sprintf("the Azure CLI is at %s, which is not in PATH", path),
-		Command: `export PATH="$PATH":` + shellQuote(dir),
-	}
-}
-
 // refused is a refusal of Entra's that az passed on. One that a sign-in mends says so, with az's own command for it.
 func (f cliFailure) refused(e *token.EntraError, text string) error {
-	why, ok := signInMends(e)
-	if !ok {
-		return e
-	}
-	return &token.Error{Kind: token.ErrSignInRequired, Message: why + " (" + code(e) + ")", Command: f.login(text), Err: e}
+	return hinted(e, Question{Login: f.login(text), Tenant: f.tenant, Resource: f.resource, Client: azClientID})
 }
 
-// signInMends tells whether a person mends a refusal by signing in again, and in what words.
-func signInMends(e *token.EntraError) (why string, ok bool) {
-	for _, number := range e.ErrorCodes {
-		switch number {
-		case 700082, 700084, 700081, 70043, 70008, 50173, 50132, 50133, 50089, 50078:
-			return "the sign-in of the Azure CLI has expired", true
-		case 50076, 50079, 50074, 50072, 50158, 50097, 50187:
-			return "Entra wants one more proof, such as multi-factor authentication, for this resource", true
-		case 53000, 53001, 53002, 53003, 53004, 530003, 50005, 50131:
-			return "a conditional access policy wants another sign-in for this resource", true
-		case 50020, 90072, 51004, 50034:
-			return "the account signed in to the Azure CLI does not exist in this tenant", true
-		}
-	}
-	return "", false
-}
+// azClientID is the application that az, azd and azidentity's device code sign in to (developerSignOnClientID in azidentity's
+// azidentity.go).
+const azClientID = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 
 var (
 	// azLogin is a line of az's that says how to sign in, if it is safe to paste: no character in it means anything to a
@@ -119,11 +81,7 @@ func (f cliFailure) login(text string) string {
 	if line := strings.TrimSpace(azLogin.FindString(text)); line != "" && line != "az login" {
 		return line
 	}
-	command := "az login"
-	if f.tenant != "" {
-		command += fmt.Sprintf(" --tenant %q", f.tenant)
-	}
-	return command + fmt.Sprintf(" --scope %q", f.scope)
+	return azLoginCommand(f.tenant, f.resource)
 }
 
 // unreachable recognises what Python's requests says in az's name when there is no way to Entra; nil when it did not.
@@ -182,9 +140,9 @@ func (f cliFailure) unavailable(message string, cause error) error {
 	return &token.Error{Kind: token.ErrUnavailable, Message: message, Command: command, Err: cause}
 }
 
-// cliText is az's standard error as azidentity hands it on: less the credential's name before it and the link behind it.
-func cliText(err error) string {
-	text := strings.TrimPrefix(err.Error(), "AzureCLICredential: ")
+// toolText is a tool's standard error as azidentity hands it on: less the credential's name before it and the link behind it.
+func toolText(err error, credential string) string {
+	text := strings.TrimPrefix(err.Error(), credential+": ")
 	if at := strings.LastIndex(text, "To troubleshoot, visit https://aka.ms/azsdk/"); at >= 0 {
 		text = strings.TrimSuffix(strings.TrimSuffix(text[:at], " "), ".")
 	}

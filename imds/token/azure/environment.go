@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"azimds/imds/token"
 )
@@ -19,11 +17,19 @@ import (
 const (
 	envTenant      = "AZURE_TENANT_ID"
 	envClient      = "AZURE_CLIENT_ID"
-	envSecret      = "AZURE_CLIENT_SECRET"
+	envSecret      = "AZURE_CLIENT_SECRET" //nolint:gosec // the name of a variable
 	envCertificate = "AZURE_CLIENT_CERTIFICATE_PATH"
-	envPassword    = "AZURE_CLIENT_CERTIFICATE_PASSWORD"
+	envPassword    = "AZURE_CLIENT_CERTIFICATE_PASSWORD" //nolint:gosec // the name of a variable
 	envChain       = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN"
+	envUsername    = "AZURE_USERNAME"
+	envUserSecret  = "AZURE_PASSWORD"
 	envAuthority   = "AZURE_AUTHORITY_HOST"
+)
+
+// The commands that set two of them.
+const (
+	exportTenant = "export " + envTenant + `="$(az account show --query tenantId --output tsv)"`
+	exportClient = "read -r " + envClient + " && export " + envClient
 )
 
 // EnvironmentOptions say where the environment is read.
@@ -34,10 +40,9 @@ type EnvironmentOptions struct {
 }
 
 // Environment is the source "environment": a service principal that variables describe, as azidentity's EnvironmentCredential
-// reads them. AZURE_TENANT_ID and AZURE_CLIENT_ID are required, and either AZURE_CLIENT_SECRET or, if that is not set,
-// AZURE_CLIENT_CERTIFICATE_PATH (PEM or PKCS12, with AZURE_CLIENT_CERTIFICATE_PASSWORD). AZURE_AUTHORITY_HOST and
-// AZURE_CLIENT_SEND_CERTIFICATE_CHAIN are obeyed. A user name with a password is not: Entra asks for multi-factor
-// authentication there, and azidentity has withdrawn it.
+// reads them. AZURE_TENANT_ID and AZURE_CLIENT_ID are required, and the first that is set of AZURE_CLIENT_SECRET,
+// AZURE_CLIENT_CERTIFICATE_PATH (PEM or PKCS12, with AZURE_CLIENT_CERTIFICATE_PASSWORD) and AZURE_USERNAME (with
+// AZURE_PASSWORD, see [UsernamePassword]). AZURE_AUTHORITY_HOST and AZURE_CLIENT_SEND_CERTIFICATE_CHAIN are obeyed.
 type Environment struct {
 	getenv    func(string) string
 	authority authority
@@ -78,9 +83,9 @@ func (e *Environment) application() (application, error) {
 	tenant, clientID, host := e.getenv(envTenant), e.getenv(envClient), e.getenv(envAuthority)
 	switch {
 	case tenant == "":
-		return application{}, missing(envTenant, "export "+envTenant+`="$(az account show --query tenantId --output tsv)"`)
+		return application{}, missing(KindEnvironment, envTenant, exportTenant)
 	case clientID == "":
-		return application{}, missing(envClient, "read -r "+envClient+" && export "+envClient)
+		return application{}, missing(KindEnvironment, envClient, exportClient)
 	}
 	if err := checkTenant(tenant); err != nil {
 		return application{}, fmt.Errorf("reading %s: %w", envTenant, err)
@@ -91,53 +96,60 @@ func (e *Environment) application() (application, error) {
 	if secret := e.getenv(envSecret); secret != "" {
 		return secretApplication(KindEnvironment, tenant, clientID, host, token.NewSecret(secret)), nil
 	}
-	path := e.getenv(envCertificate)
-	if path == "" {
-		return application{}, missing(envSecret+" (or "+envCertificate+")", "read -rs "+envSecret+" && export "+envSecret)
+	if path := e.getenv(envCertificate); path != "" {
+		return e.certificate(tenant, clientID, host, path)
 	}
-	return e.certificate(tenant, clientID, host, path)
+	username := e.getenv(envUsername)
+	if username == "" {
+		return application{}, missing(KindEnvironment, envSecret+" (or "+envCertificate+")", readSecret(envSecret))
+	}
+	password := token.NewSecret(e.getenv(envUserSecret))
+	if password.Empty() {
+		return application{}, missing(KindEnvironment, envUserSecret, readSecret(envUserSecret))
+	}
+	return passwordApplication(KindEnvironment, tenant, clientID, host, username, password), nil
 }
+
+// readSecret is the command that sets a variable to what a person types, and shows it nowhere.
+func readSecret(variable string) string { return "read -rs " + variable + " && export " + variable }
 
 func (e *Environment) certificate(tenant, clientID, host, path string) (application, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		var wrapped *fs.PathError
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
 			err = wrapped.Err // its own text repeats the path
 		}
 		return application{}, &token.Error{
 			Kind: token.ErrSignInRequired, Message: fmt.Sprintf("%s names %q, which cannot be read", envCertificate, path),
-			Command: "ls -l " + shellQuote(path), Err: err,
+			Command: "ls -l " + shellQuote(path), Err: fmt.Errorf("%w: %w", errUnusable, err),
 		}
 	}
-	password := token.NewSecret(e.getenv(envPassword))
-	certificates, key, err := azidentity.ParseCertificates(data, []byte(password.Reveal()))
+	pair, err := parseKeyPair(data, []byte(e.getenv(envPassword)))
 	if err != nil {
 		return application{}, &token.Error{
 			Kind:    token.ErrSignInRequired,
 			Message: fmt.Sprintf("%s names %q, which is not a certificate with its key, or %s does not open it", envCertificate, path, envPassword),
 			Command: "openssl storeutl -noout -certs " + shellQuote(path),
-			Err:     errors.New(scrub(err.Error(), password)),
+			Err:     fmt.Errorf("%w: %w", errUnusable, err),
 		}
 	}
+	if err := pair.inTime(path, clientID, e.authority.now()); err != nil {
+		return application{}, err
+	}
 	chain := e.getenv(envChain)
-	return application{
-		kind: KindEnvironment, tenant: tenant, clientID: clientID, host: host, secret: password,
-		credential: func(o azcore.ClientOptions, noDiscovery bool) (azcore.TokenCredential, error) {
-			return azidentity.NewClientCertificateCredential(tenant, clientID, certificates, key, &azidentity.ClientCertificateCredentialOptions{
-				ClientOptions: o, DisableInstanceDiscovery: noDiscovery, AdditionallyAllowedTenants: []string{"*"},
-				SendCertificateChain: chain == "1" || chain == "true",
-			})
-		},
-	}, nil
+	return certificateApplication(KindEnvironment, tenant, clientID, host, pair, chain == "1" || strings.EqualFold(chain, "true")), nil
 }
 
 // missing is the error of a variable that is not set. The command never has the value itself in it: it would stay in the
 // shell's history.
-func missing(variable, command string) error {
+func missing(kind, variable, command string) error {
 	return &token.Error{
 		Kind:    token.ErrSignInRequired,
-		Message: variable + " is not set, which the credential " + KindEnvironment + " needs",
+		Message: variable + " is not set, which the credential " + kind + " needs",
 		Command: command,
+		Err:     errNotConfigured,
 	}
 }
+
+// errNotConfigured marks a credential that nobody has set up here.
+var errNotConfigured = errors.New("not configured")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"azimds/imds/token"
+	"azimds/test/entra"
 )
 
 func environment(values map[string]string) func(string) string {
@@ -53,12 +54,18 @@ func writeCertificate(t *testing.T) (string, *x509.Certificate) {
 
 func TestEnvironmentToken(t *testing.T) {
 	path, certificate := writeCertificate(t)
-	server, pool := startEntra(t, certificate)
+	server, pool := startEntraWith(t, entra.Options{
+		Clients: []entra.Client{{
+			ID: clientID, ObjectID: objectID, Secret: clientSecret, Certificates: []*x509.Certificate{certificate}, Public: true,
+		}},
+		Users: []entra.User{{Name: "dev@contoso.example", Password: "correct horse"}},
+	})
 	for name, values := range map[string]map[string]string{
 		"secret":             {envSecret: clientSecret},
 		"certificate":        {envCertificate: path},
 		"secret goes before": {envSecret: clientSecret, envCertificate: "/nowhere"},
 		"with its chain":     {envCertificate: path, envChain: "true"},
+		"user name":          {envUsername: "dev@contoso.example", envUserSecret: "correct horse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			values := maps.Clone(values)
@@ -110,6 +117,7 @@ func TestEnvironmentFailures(t *testing.T) {
 		{"nothing", nil},
 		{"no client", map[string]string{envTenant: tenantID}},
 		{"no secret", map[string]string{envTenant: tenantID, envClient: clientID}},
+		{"no password", map[string]string{envTenant: tenantID, envClient: clientID, envUsername: "dev@contoso.example"}},
 		{"broken tenant", map[string]string{envTenant: "a b", envClient: clientID, envSecret: clientSecret}},
 		{"http authority", map[string]string{envTenant: tenantID, envClient: clientID, envSecret: clientSecret, envAuthority: "http://login.example"}},
 		{"no such certificate", map[string]string{envTenant: tenantID, envClient: clientID, envCertificate: filepath.Join(dir, "none")}},

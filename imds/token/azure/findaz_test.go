@@ -40,7 +40,7 @@ func TestFindAz(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Chdir(root)
 			env := func(name string) string { return map[string]string{"PATH": test.path, "HOME": test.home}[name] }
-			got, err := findAz(env, []string{"~/.local/bin", filepath.Join(root, "opt")})
+			got, err := program{name: "az", dirs: []string{"~/.local/bin", filepath.Join(root, "opt")}}.find(env)
 			if err != nil || got != test.want {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
 			}
@@ -52,12 +52,12 @@ func TestFindAzNowhere(t *testing.T) {
 	env := func(name string) string {
 		return map[string]string{"PATH": "/nowhere:/nowhere/", "HOME": "/home/me"}[name]
 	}
-	_, err := findAz(env, []string{"~/bin", "/else"})
+	_, err := program{name: "az", title: "the Azure CLI", dirs: []string{"~/bin", "/else"}}.find(env)
 	checkError(t, err)
 	if !errors.Is(err, token.ErrSignInRequired) {
 		t.Errorf("got %v", err)
 	}
-	if want := "the Azure CLI (az) is in none of /nowhere, /home/me/bin, /else"; err == nil || err.Error() != want {
+	if want := "the Azure CLI (az) is in none of /nowhere, /home/me/bin, /else: not installed"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -3,7 +3,6 @@ package azure
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -39,26 +38,21 @@ func (b refusalBody) entraError(status int) *token.EntraError {
 func parseRefusal(status int, body []byte) (*token.EntraError, bool) {
 	var b refusalBody
 	if err := json.Unmarshal(body, &b); err != nil || b.Code == "" {
-		return nil, false
+		return nil, false //nolint:nilerr // it is no refusal of Entra's
 	}
 	return b.entraError(status), true
 }
 
-// readRefusal is parseRefusal on an answer, with its Retry-After. The body may have been read before: azcore and MSAL leave
-// a rewound copy in its place.
-func readRefusal(resp *http.Response, now time.Time) (*token.EntraError, bool) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		body = nil // what could not be read says nothing; the status below still does
-	}
-	e, ok := parseRefusal(resp.StatusCode, body)
+// readRefusal is parseRefusal on an answer, with its Retry-After. A 429 is a refusal whatever its body.
+func readRefusal(answer *refusedAnswer, now time.Time) (*token.EntraError, bool) {
+	e, ok := parseRefusal(answer.status, answer.body)
 	if !ok {
-		if resp.StatusCode != http.StatusTooManyRequests {
+		if answer.status != http.StatusTooManyRequests {
 			return nil, false
 		}
-		e = &token.EntraError{Status: resp.StatusCode, Code: "temporarily_unavailable", Description: "too many requests"}
+		e = &token.EntraError{Status: answer.status, Code: "temporarily_unavailable", Description: "too many requests"}
 	}
-	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+	e.RetryAfter = retryAfter(answer.retryAfter, now)
 	return e, true
 }
 
@@ -76,20 +70,21 @@ func retryAfter(value string, now time.Time) time.Duration {
 
 var (
 	aadsts        = regexp.MustCompile(`AADSTS([0-9]{4,9}): `)
-	oauthCode     = regexp.MustCompile(`\bV2Error: ([a-z_]{1,40}) $`)
+	oauthCode     = regexp.MustCompile(`(?:\bV2Error: |\()([a-z_]{1,40})\)? $`)
 	traceID       = regexp.MustCompile(`\bTrace ID: ([0-9A-Za-z-]{1,64})`)
 	correlationID = regexp.MustCompile(`\bCorrelation ID: ([0-9A-Za-z-]{1,64})`)
 	timestamp     = regexp.MustCompile(`\bTimestamp: ([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}Z)`)
 )
 
-// parseRefusalText finds Entra's refusal in what az wrote to standard error, in the four forms seen there:
+// parseRefusalText finds Entra's refusal in what az, azd or PowerShell wrote to standard error, in the forms seen there:
 //
 //	ERROR: AADSTS50076: … Trace ID: … Correlation ID: … Timestamp: 2025-07-01 08:16:05Z          az since 2.30 (MSAL), since 2023
 //	ERROR: AADSTS70043: …⏎Trace ID: …⏎Correlation ID: …⏎Timestamp: …                            the same, Entra's older form
 //	ERROR: V2Error: invalid_grant AADSTS700082: … Timestamp: …Z. Status: Response_Status.…      through the account broker
 //	ERROR: Get Token request returned http error: 400 and server response: {"error":…}          az before 2.30 (ADAL)
+//	failed to authenticate:⏎(invalid_resource) AADSTS500011: … Timestamp: …Z⏎                   azd
 //
-// Only the last names the OAuth error and only it has a status; for the others they follow from the AADSTS number.
+// Only the one of JSON has a status, and some name no OAuth error; these follow from the AADSTS number.
 func parseRefusalText(text string) (*token.EntraError, bool) {
 	if at := strings.Index(text, `{"error":`); at >= 0 {
 		var b refusalBody
@@ -103,7 +98,7 @@ func parseRefusalText(text string) (*token.EntraError, bool) {
 	}
 	number, err := strconv.Atoi(text[at[2]:at[3]])
 	if err != nil {
-		return nil, false
+		return nil, false //nolint:nilerr // no code that Entra has
 	}
 	description := text[at[0]:]
 	if end := timestamp.FindStringIndex(description); end != nil {

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -72,16 +73,22 @@ func proxy(r *http.Request) (*url.URL, error) {
 
 // Do implements policy.Transporter.
 func (t *transport) Do(r *http.Request) (*http.Response, error) {
-	resp, err := t.client.Do(r)
+	resp, err := t.client.Do(r) //nolint:gosec // azidentity makes the request, for the authority configured
 	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return resp, err
 	}
-	x.asked, x.host, x.err = true, r.URL.Host, err
-	if err == nil {
-		resp.Body = notedBody{resp.Body, x}
+	x.asked, x.host, x.err, x.refused = true, r.URL.Host, err, nil
+	if err != nil {
+		return resp, err
 	}
-	return resp, err
+	resp.Body = notedBody{resp.Body, x}
+	if resp.StatusCode >= http.StatusBadRequest {
+		if err := x.keep(resp); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
 }
 
 // exchange is what became of the last HTTP request of one token request. azidentity sends them one after the other.
@@ -89,6 +96,29 @@ type exchange struct {
 	asked bool
 	host  string
 	err   error // of the request or of its answer's body
+	// refused is the answer, if its status is an error's; azidentity does not always pass it on.
+	refused *refusedAnswer
+}
+
+// refusedAnswer is an answer whose status is an error's.
+type refusedAnswer struct {
+	status     int
+	retryAfter string // header
+	body       []byte
+}
+
+// keep reads a refusal's body, which is small, and leaves a copy in its place.
+func (x *exchange) keep(resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return errors.Join(fmt.Errorf("reading answer: %w", err), resp.Body.Close())
+	}
+	if err := resp.Body.Close(); err != nil {
+		return fmt.Errorf("reading answer: %w", err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	x.refused = &refusedAnswer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), body: body}
+	return nil
 }
 
 // notedBody notes an answer that broke off.
