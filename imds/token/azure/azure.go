@@ -26,6 +26,16 @@ const (
 	KindWorkloadIdentity  = "workload-identity"
 )
 
+// msalMargin is what MSAL leaves of a cached token before it asks for another: az, and the tools that are built alike, give
+// the same token again until less than five minutes of it remain.
+const msalMargin = 5*time.Minute - time.Second
+
+// repeated says of a tool's token from when on the tool would give another.
+func repeated(t token.Token) token.Token {
+	t.RefreshOn = t.ExpiresOn.Add(-msalMargin)
+	return t
+}
+
 // relay makes a token of what a credential yielded. clientID and tenant are what the credential knows of itself; the claims
 // of the token go before them, where it is a JWT (tokens for personal accounts are opaque).
 func relay(at azcore.AccessToken, clientID, tenant string, now time.Time) (token.Token, error) {
@@ -35,7 +45,7 @@ func relay(at azcore.AccessToken, clientID, tenant string, now time.Time) (token
 	case !at.ExpiresOn.After(now):
 		return token.Token{}, errors.New("the token given had already expired; is the clock right?")
 	}
-	t := token.Token{Value: token.NewSecret(at.Token), ClientID: clientID, TenantID: tenant, ExpiresOn: at.ExpiresOn}
+	t := token.Token{Value: token.NewSecret(at.Token), ClientID: clientID, TenantID: tenant, ExpiresOn: at.ExpiresOn, RefreshOn: at.RefreshOn}
 	claims, err := token.ParseClaims(at.Token)
 	if err != nil {
 		return t, nil //nolint:nilerr // opaque: only its resource can read it

@@ -101,7 +101,7 @@ func (c *CLI) Token(ctx context.Context, r token.Request) (token.Token, error) {
 	if err != nil {
 		return token.Token{}, f.unavailable("the Azure CLI's answer is of no use: "+err.Error(), nil)
 	}
-	return t, nil
+	return repeated(t), nil
 }
 
 // question turns a request into what az is asked, and refuses what would not reach az as it is meant.

@@ -90,7 +90,7 @@ func (t *tool) ask(ctx context.Context, r token.Request) (token.Token, error) {
 	if err != nil {
 		return token.Token{}, t.unavailable(r.Resource, t.title+" gave an answer of no use: "+err.Error(), nil)
 	}
-	return given, nil
+	return repeated(given), nil
 }
 
 // explain turns azidentity's error into one that a person can act on. No error of azidentity's is wrapped: its text is the
