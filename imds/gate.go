@@ -15,6 +15,9 @@ import (
 // endpoint is [Address] as a value.
 var endpoint = netip.MustParseAddrPort(Address)
 
+// errDead refuses a connection that has ended: who has its client's port now is not who opened it.
+var errDead = errors.New("the connection has ended")
+
 // errTooMany refuses a connection beyond [Limits.Connections].
 var errTooMany = errors.New("too many connections")
 
@@ -64,7 +67,8 @@ func (s *Server) admitted(c net.Conn) (*conn, bool) {
 }
 
 // identify names the caller. The connection counts only if its client dialled the service's address: what comes to the
-// listener's own, behind NAT, was not meant for a metadata service.
+// listener's own, behind NAT, was not meant for a metadata service. It must be alive still once its client is known: one that
+// waited in the queue may have died, and its client's port may be somebody else's since, whom the kernel names then.
 func (s *Server) identify(c *net.TCPConn) (caller.Caller, error) {
 	dialed, err := s.dialed(c)
 	if err != nil {
@@ -73,7 +77,18 @@ func (s *Server) identify(c *net.TCPConn) (caller.Caller, error) {
 	if dialed != endpoint {
 		return caller.Caller{}, fmt.Errorf("client dialled %s", dialed)
 	}
-	return s.callers.Resolve(clientOf(c), dialed)
+	who, err := s.callers.Resolve(clientOf(c), dialed)
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	state, err := stateOf(c)
+	if err != nil {
+		return caller.Caller{}, err
+	}
+	if state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_CLOSE_WAIT {
+		return caller.Caller{}, errDead
+	}
+	return who, nil
 }
 
 // clientOf is the address a connection comes from; zero when it is closed.
@@ -114,17 +129,25 @@ func (s *Server) hangUp(c net.Conn) {
 	}
 }
 
-// hungUp reports whether the client has closed its end, without reading anything of it.
+// hungUp reports whether the client has closed its end, without reading anything of it. A kernel that does not say leaves
+// the client in doubt, and the line in the log.
 func hungUp(c *net.TCPConn) bool {
+	state, err := stateOf(c)
+	return errors.Is(err, net.ErrClosed) || err == nil && (state == unix.BPF_TCP_CLOSE_WAIT || state == unix.BPF_TCP_CLOSE)
+}
+
+// stateOf is a connection's state as in include/net/tcp_states.h. When it is closed on our side the error is
+// [net.ErrClosed].
+func stateOf(c *net.TCPConn) (uint8, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return true
+		return 0, fmt.Errorf("reading the connection's state: %w", err)
 	}
 	var info *unix.TCPInfo
 	var failed error
 	err = raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err != nil || failed != nil {
-		return err != nil // closed; a kernel that does not say leaves the client in doubt, and the line in the log
+	if err := errors.Join(err, failed); err != nil {
+		return 0, fmt.Errorf("reading the connection's state: %w", err)
 	}
-	return info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_CLOSE
+	return info.State, nil
 }

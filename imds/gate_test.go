@@ -155,6 +155,45 @@ func TestConnectAndCloseIsSilent(t *testing.T) {
 	}
 }
 
+// A connection that has ended while it waited to be accepted is nobody's, whoever has its client's port by now: what it left
+// to be read is not answered, and nothing is said about it. One whose client has only finished sending is served.
+func TestDeadConnectionIsNobodys(t *testing.T) {
+	dead := make(chan struct{})
+	a := start(t, func(o *imds.Options) {
+		o.Callers = resolverFunc(func(client, dialed netip.AddrPort) (caller.Caller, error) {
+			if client.Addr().As4()[3] == 9 {
+				<-dead
+			}
+			return byAddress(client, dialed)
+		})
+	})
+	c := a.dial(t, 9)
+	if _, err := io.WriteString(c, get()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.SetLinger(0), c.Close()); err != nil { // RST
+		t.Fatal(err)
+	}
+	close(dead)
+
+	half := a.dial(t, 1)
+	if _, err := io.WriteString(half, get("Connection: close")); err != nil {
+		t.Fatal(err)
+	}
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := statusOfNext(t, half); got != http.StatusOK {
+		t.Errorf("status %d after shutdown(2) for writing", got)
+	}
+	if events := a.seen(); len(events) != 1 {
+		t.Errorf("events %+v, want that of the second connection alone", events)
+	}
+	if log := a.String(); strings.Contains(log, "WARN") || !strings.Contains(log, "the connection has ended") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
 // Refusals cannot fill the log.
 func TestRefusalsAreRationed(t *testing.T) {
 	a := start(t, func(o *imds.Options) { o.Admit = func(caller.Caller) error { return errors.New("nobody is") } })

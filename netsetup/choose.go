@@ -32,15 +32,16 @@ type facts struct {
 	loopback error
 }
 
-// Choose turns a wish into a mode that works in the calling thread's network namespace, and says why in a few words that read on after its name.
+// Choose turns a wish into a mode that works in the calling thread's network namespace, and says why in a few words
+// that read on after its name, and that include a port which is not root's alone ([UnprivilegedPortStart]).
 // It prefers iptables, which leaves other users and a web server on port 80 alone. A mode asked for by name is verified
 // and never exchanged for another.
 //
 // It wraps [ErrMetadataService] where one answers and shadowing it was not asked for; else the reason why the mode, or
 // each of them, does not work: [ErrNoIPTables], [ErrLoopbackDown], [*ForeignError], [*InUseError] and others.
 //
-// It expects that nothing of ours is there, so [Sweep] first. It makes a chain that nothing jumps to, to see whether the
-// kernel has what mode iptables needs, and removes it.
+// It expects that nothing of ours is there, so [Sweep] first. It makes a chain that nothing jumps to, and a guard of port 0,
+// to see whether the kernel has what mode iptables needs, and removes them.
 func Choose(ctx context.Context, w Want) (Mode, string, error) {
 	var f facts
 	var err error
@@ -56,7 +57,15 @@ func Choose(ctx context.Context, w Want) (Mode, string, error) {
 	if w.Mode == Loopback || w.Mode == Auto && f.iptables != nil {
 		f.loopback = i.tryLoopback(ctx)
 	}
-	return decide(w, f)
+	mode, reason, err := decide(w, f)
+	if err != nil {
+		return "", "", err
+	}
+	start, err := UnprivilegedPortStart()
+	if err != nil {
+		return "", "", err
+	}
+	return mode, reason + exposure(mode, start), nil
 }
 
 func decide(w Want, f facts) (Mode, string, error) {
@@ -95,7 +104,8 @@ func metadataAnswers(ctx context.Context) (bool, error) {
 	return true, conn.Close()
 }
 
-// tryIPTables puts the rules that a plan would need into our chain, which nothing jumps to, and removes them again.
+// tryIPTables puts the rules that a plan would need where they match nothing, most into our chain, which nothing jumps to,
+// and removes them again.
 func (i *Interceptor) tryIPTables(ctx context.Context, exempt uint32) error {
 	backend := netip.AddrPortFrom(backendAddr, firstBackendPort)
 	p := Plan{Mode: IPTables, Endpoint: Endpoint, Backend: backend, ExemptGroup: exempt}
@@ -103,15 +113,18 @@ func (i *Interceptor) tryIPTables(ctx context.Context, exempt uint32) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(diff.missing, piece(natChain(chainName))) {
+	if !slices.Contains(diff.missing, piece(ownChain)) {
 		return nil // made here before: a running instance's, or left by one
 	}
-	trial := []change{{piece: natChain(chainName)}}
+	trial := []change{{piece: ownChain}}
 	for _, r := range p.chainRules() {
 		trial = append(trial, change{piece: r})
 	}
-	// The jump's own words, with another target.
-	trial = append(trial, change{piece: natRule{chainName, 1, selection(p.Endpoint, p.Owner) + " -j RETURN"}})
+	trial = append(trial,
+		// The jump's own words, with another target.
+		change{piece: rule{ownChain, 1, selection(p.Endpoint, p.Owner) + " -j RETURN"}},
+		// The guard of a port that nobody can dial.
+		change{piece: rule{filterOutput, 1, protection(0)}})
 	if err := i.commit(ctx, trial); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@
 //
 //   - Everything made here carries a mark: the label lo:azimds on an address, the protocol number 169 on a route and a
 //     policy rule, the chain AZIMDS and the comment "azimds" in netfilter. What does not carry it is never touched.
-//   - What makes the interception live is put up last and taken down first.
+//   - What makes the interception live is put up last and taken down first; what guards it, the other way round.
 //   - Every operation can be repeated. Up replaces what an earlier run left, whatever its mode, owner or port; on failure
 //     it puts back what it found. Down goes on past errors and joins them.
 //   - A listener is bound to the device lo: Linux accepts packets for a local address on every interface, so that an
@@ -15,5 +15,6 @@
 // Other programs may remove what is here: systemd-networkd drops policy rules that it does not know when it starts
 // (ManageForeignRoutingPolicyRules= in networkd.conf(5)), and firewall managers flush nat. Check tells, and Up mends it.
 //
-// All of it acts on the network namespace of the calling thread and needs CAP_NET_ADMIN there.
+// All of it acts on the network namespace of the calling thread and needs CAP_NET_ADMIN there. The iptables program that it
+// runs inherits the environment: see [ScrubEnvironment].
 package netsetup

@@ -1,9 +1,11 @@
 package netsetup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,7 +18,7 @@ var errInjected = errors.New("injected")
 type fakeHost struct {
 	down       bool // lo
 	objects    []piece
-	chains     map[string][]string // nat, specs without quotes
+	chains     map[chain][]string // specs without quotes
 	noIPTables bool
 	calls      int
 	failAt     int // the call that fails, from 1; 0: none
@@ -31,14 +33,17 @@ func newFakeHost() *fakeHost {
 			localRoute{netip.MustParsePrefix("192.0.2.1/32"), backendAddr, "lo", routeTable, 4},
 			policy{"eth0", netip.MustParsePrefix("192.0.2.0/24"), allUIDs, [2]uint16{}, routeTable, policyPriority, 170},
 		},
-		chains: map[string][]string{outputChain: {"-d 192.0.2.9/32 -j ACCEPT", "-m comment --comment azimds -j RETURN"}},
+		chains: map[chain][]string{
+			natOutput:    {"-d 192.0.2.9/32 -j ACCEPT", "-m comment --comment azimds -j RETURN"},
+			filterOutput: {"-o lo -j ACCEPT", "-m comment --comment azimds -j REJECT"},
+		},
 	}
 }
 
 func (h *fakeHost) clone() *fakeHost {
 	c := *h
 	c.objects = slices.Clone(h.objects)
-	c.chains = make(map[string][]string, len(h.chains))
+	c.chains = make(map[chain][]string, len(h.chains))
 	for name, specs := range h.chains {
 		c.chains[name] = slices.Clone(specs)
 	}
@@ -52,22 +57,13 @@ func (h *fakeHost) String() string {
 		lines = append(lines, strings.Replace(o.adding(), " add ", " ", 1))
 	}
 	slices.Sort(lines)
-	for _, name := range h.names() {
-		lines = append(lines, "nat/"+name+":")
-		for _, spec := range h.chains[name] {
+	for _, c := range slices.SortedFunc(maps.Keys(h.chains), func(a, b chain) int { return cmp.Compare(a.String(), b.String()) }) {
+		lines = append(lines, c.String()+":")
+		for _, spec := range h.chains[c] {
 			lines = append(lines, "  "+spec)
 		}
 	}
 	return strings.Join(lines, "\n") + "\n"
-}
-
-func (h *fakeHost) names() []string {
-	var names []string
-	for name := range h.chains {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // call counts and fails when it is the call's turn.
@@ -122,8 +118,8 @@ func (h *fakeHost) Delete(_ context.Context, object any) error {
 	return nil
 }
 
-func (h *fakeHost) Rules(ctx context.Context, chain string) ([]string, bool, error) {
-	specs, exists := h.chains[chain]
+func (h *fakeHost) Rules(ctx context.Context, c chain) ([]string, bool, error) {
+	specs, exists := h.chains[c]
 	var printed []string
 	for _, spec := range specs {
 		printed = append(printed, strings.Replace(spec, "--comment azimds", `--comment "azimds"`, 1))
@@ -131,78 +127,79 @@ func (h *fakeHost) Rules(ctx context.Context, chain string) ([]string, bool, err
 	return printed, exists, h.iptables(ctx)
 }
 
-func (h *fakeHost) Has(ctx context.Context, chain, spec string) (bool, error) {
-	if err := h.known(spec); err != nil {
+func (h *fakeHost) Has(ctx context.Context, c chain, spec string) (bool, error) {
+	if err := h.known(c, spec); err != nil {
 		return false, err
 	}
-	return slices.Contains(h.chains[chain], unquoted(spec)), h.iptables(ctx)
+	return slices.Contains(h.chains[c], unquoted(spec)), h.iptables(ctx)
 }
 
-func (h *fakeHost) Insert(ctx context.Context, chain string, pos int, spec string) error {
-	specs, exists := h.chains[chain]
-	if err := errors.Join(h.iptables(ctx), h.known(spec)); err != nil {
+func (h *fakeHost) Insert(ctx context.Context, c chain, pos int, spec string) error {
+	specs, exists := h.chains[c]
+	if err := errors.Join(h.iptables(ctx), h.known(c, spec)); err != nil {
 		return err
 	}
 	if !exists || pos < 1 || pos > len(specs)+1 {
-		return fmt.Errorf("chain %q: index of insertion %d too big", chain, pos)
+		return fmt.Errorf("chain %q: index of insertion %d too big", c, pos)
 	}
-	h.chains[chain] = slices.Insert(specs, pos-1, unquoted(spec))
+	h.chains[c] = slices.Insert(specs, pos-1, unquoted(spec))
 	return nil
 }
 
-func (h *fakeHost) deleteRule(ctx context.Context, chain, spec string) error {
+func (h *fakeHost) deleteRule(ctx context.Context, c chain, spec string) error {
 	if err := h.iptables(ctx); err != nil {
 		return err
 	}
-	if at := slices.Index(h.chains[chain], unquoted(spec)); at >= 0 {
-		h.chains[chain] = slices.Delete(h.chains[chain], at, at+1)
+	if at := slices.Index(h.chains[c], unquoted(spec)); at >= 0 {
+		h.chains[c] = slices.Delete(h.chains[c], at, at+1)
 	}
 	return nil
 }
 
-func (h *fakeHost) NewChain(ctx context.Context, chain string) error {
+func (h *fakeHost) NewChain(ctx context.Context, c chain) error {
 	if err := h.iptables(ctx); err != nil {
 		return err
 	}
-	if _, exists := h.chains[chain]; exists {
+	if _, exists := h.chains[c]; exists {
 		return errors.New("chain already exists")
 	}
-	h.chains[chain] = nil
+	h.chains[c] = nil
 	return nil
 }
 
-func (h *fakeHost) DeleteChain(ctx context.Context, chain string) error {
+func (h *fakeHost) DeleteChain(ctx context.Context, c chain) error {
 	if err := h.iptables(ctx); err != nil {
 		return err
 	}
-	if len(h.chains[chain]) > 0 {
+	if len(h.chains[c]) > 0 {
 		return errors.New("directory not empty")
 	}
-	for _, specs := range h.chains {
+	for from, specs := range h.chains {
 		for _, spec := range specs {
-			if target(spec) == chain {
+			if from.table == c.table && target(spec) == c.name {
 				return errors.New("too many links")
 			}
 		}
 	}
-	delete(h.chains, chain)
+	delete(h.chains, c)
 	return nil
 }
 
 // known fails for a rule whose target does not exist, as iptables does for -I and -C.
-func (h *fakeHost) known(spec string) error {
+func (h *fakeHost) known(c chain, spec string) error {
 	to := target(spec)
-	if _, exists := h.chains[to]; !exists && !slices.Contains([]string{"ACCEPT", "RETURN", "REDIRECT"}, to) {
-		return fmt.Errorf("chain %q does not exist", to)
+	if _, exists := h.chains[chain{c.table, to}]; exists || slices.Contains([]string{"ACCEPT", "RETURN"}, to) ||
+		to == map[string]string{"nat": "REDIRECT", "filter": "REJECT"}[c.table] {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("chain %q does not exist", to)
 }
 
 // fakeFirewall gives a fakeHost the method that both seams call Delete.
 type fakeFirewall struct{ *fakeHost }
 
-func (f fakeFirewall) Delete(ctx context.Context, chain, spec string) error {
-	return f.deleteRule(ctx, chain, spec)
+func (f fakeFirewall) Delete(ctx context.Context, c chain, spec string) error {
+	return f.deleteRule(ctx, c, spec)
 }
 
 func (h *fakeHost) interceptor(o Options) *Interceptor {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -15,35 +14,29 @@ import (
 // that is never released must not hang a start.
 const lockWait = 5
 
-const natTable = "nat"
-
-// programs are where iptables is looked for. A person's PATH often lacks the sbin directories. Which back end it drives,
-// nf_tables or legacy, is the distribution's choice, which Docker follows too.
-var programs = []string{"iptables", "/usr/sbin/iptables", "/sbin/iptables"}
-
-// hostFirewall is the nat table of the calling thread's network namespace, through the iptables program.
+// hostFirewall is netfilter in the calling thread's network namespace, through the iptables program.
 type hostFirewall struct {
 	found *iptables.IPTables
 }
 
 // Rules lists a chain.
-func (f *hostFirewall) Rules(ctx context.Context, chain string) ([]string, bool, error) {
+func (f *hostFirewall) Rules(ctx context.Context, c chain) ([]string, bool, error) {
 	t, err := f.program(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	lines, err := t.List(natTable, chain)
+	lines, err := t.List(c.table, c.name)
 	if err != nil {
 		// That the chain does not exist looks like that the table cannot be read; only the list of chains tells.
-		chains, listErr := t.ListChains(natTable)
-		if listErr == nil && !slices.Contains(chains, chain) {
+		chains, listErr := t.ListChains(c.table)
+		if listErr == nil && !slices.Contains(chains, c.name) {
 			return nil, false, nil
 		}
 		return nil, false, plain(err)
 	}
 	var specs []string
 	for _, line := range lines {
-		if spec, ok := strings.CutPrefix(line, "-A "+chain+" "); ok {
+		if spec, ok := strings.CutPrefix(line, "-A "+c.name+" "); ok {
 			specs = append(specs, spec)
 		}
 	}
@@ -51,49 +44,49 @@ func (f *hostFirewall) Rules(ctx context.Context, chain string) ([]string, bool,
 }
 
 // Has asks iptables -C.
-func (f *hostFirewall) Has(ctx context.Context, chain, spec string) (bool, error) {
+func (f *hostFirewall) Has(ctx context.Context, c chain, spec string) (bool, error) {
 	t, words, err := f.rule(ctx, spec)
 	if err != nil {
 		return false, err
 	}
-	has, err := t.Exists(natTable, chain, words...)
+	has, err := t.Exists(c.table, c.name, words...)
 	return has, plain(err)
 }
 
 // Insert makes a rule at a position, from 1.
-func (f *hostFirewall) Insert(ctx context.Context, chain string, pos int, spec string) error {
+func (f *hostFirewall) Insert(ctx context.Context, c chain, pos int, spec string) error {
 	t, words, err := f.rule(ctx, spec)
 	if err != nil {
 		return err
 	}
-	return plain(t.Insert(natTable, chain, pos, words...))
+	return plain(t.Insert(c.table, c.name, pos, words...))
 }
 
 // Delete removes a rule.
-func (f *hostFirewall) Delete(ctx context.Context, chain, spec string) error {
+func (f *hostFirewall) Delete(ctx context.Context, c chain, spec string) error {
 	t, words, err := f.rule(ctx, spec)
 	if err != nil {
 		return err
 	}
-	return present(t.Delete(natTable, chain, words...))
+	return present(t.Delete(c.table, c.name, words...))
 }
 
 // NewChain makes a chain.
-func (f *hostFirewall) NewChain(ctx context.Context, chain string) error {
+func (f *hostFirewall) NewChain(ctx context.Context, c chain) error {
 	t, err := f.program(ctx)
 	if err != nil {
 		return err
 	}
-	return plain(t.NewChain(natTable, chain))
+	return plain(t.NewChain(c.table, c.name))
 }
 
 // DeleteChain removes an empty chain that nothing jumps to.
-func (f *hostFirewall) DeleteChain(ctx context.Context, chain string) error {
+func (f *hostFirewall) DeleteChain(ctx context.Context, c chain) error {
 	t, err := f.program(ctx)
 	if err != nil {
 		return err
 	}
-	return present(t.DeleteChain(natTable, chain))
+	return present(t.DeleteChain(c.table, c.name))
 }
 
 func (f *hostFirewall) rule(ctx context.Context, spec string) (*iptables.IPTables, []string, error) {
@@ -113,19 +106,16 @@ func (f *hostFirewall) program(ctx context.Context) (*iptables.IPTables, error) 
 	if f.found != nil {
 		return f.found, nil
 	}
-	for _, name := range programs {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		t, err := iptables.New(iptables.Path(path), iptables.Timeout(lockWait))
-		if err != nil {
-			return nil, fmt.Errorf("asking %q for its version: %w", path, err)
-		}
-		f.found = t
-		return t, nil
+	path, err := find()
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("looking for %s: %w", strings.Join(programs, ", "), ErrNoIPTables)
+	t, err := iptables.New(iptables.Path(path), iptables.Timeout(lockWait))
+	if err != nil {
+		return nil, fmt.Errorf("asking %q for its version: %w", path, err)
+	}
+	f.found = t
+	return t, nil
 }
 
 // present drops the error of a deletion that found nothing to delete.

@@ -3,7 +3,6 @@ package netsetup
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"testing"
 
 	"azimds/test/netns"
@@ -87,7 +86,7 @@ func TestHostJumpMoves(t *testing.T) {
 	backends(t, func(t *testing.T, ns *netns.NS) {
 		up(t, ns, rootPlan)
 		ns.Run(t, "iptables", "-t", "nat", "-I", "OUTPUT", "1", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "OTHER")
-		want := Report{Delta: []string{rootPlan.jump().adding()}}
+		want := Report{Delta: []string{rootPlan.jumps()[0].adding()}}
 		if diff := cmp.Diff(want, check(t, ns, rootPlan)); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
@@ -96,7 +95,7 @@ func TestHostJumpMoves(t *testing.T) {
 			t.Errorf("report %+v", report)
 		}
 		got := ns.Run(t, "iptables", "-t", "nat", "-S", "OUTPUT")
-		wantRules := "-P OUTPUT ACCEPT\n-A OUTPUT " + rootPlan.jump().spec + `
+		wantRules := "-P OUTPUT ACCEPT\n-A OUTPUT " + rootPlan.jumps()[0].spec + `
 -A OUTPUT -m addrtype --dst-type LOCAL -j OTHER
 -A OUTPUT -d 192.0.2.1/32 -j OTHER
 -A OUTPUT -m comment --comment azimds -j RETURN
@@ -156,9 +155,7 @@ func TestHostLoopbackDown(t *testing.T) {
 // withoutIPTables takes the program away from this package for the time of a test.
 func withoutIPTables(t *testing.T) {
 	t.Helper()
-	all := programs
-	programs = []string{filepath.Join(t.TempDir(), "iptables")}
-	t.Cleanup(func() { programs = all })
+	named(t, func() (string, error) { return findProgram([]string{t.TempDir()}, "") })
 }
 
 func TestHostSweepWithoutIPTables(t *testing.T) {

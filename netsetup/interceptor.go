@@ -16,15 +16,17 @@ const teardownTime = 15 * time.Second
 // Options of an [Interceptor]; the zero value will do.
 type Options struct {
 	Log *slog.Logger // Debug: each change of the kernel's state. Nil discards.
-	// After, where not nil, is called after each change that Up ("up") and Down or Sweep ("down") have made: which one it
-	// was, from 0, and its command. A repeated Up changes nothing and calls nothing. A test stops the process here.
+	// After, where not nil, is called after each change that Guard and Up ("up") and Down or Sweep ("down") have made: which
+	// one it was, from 0, where Up counts on from Guard, and its command. A repeated Up changes nothing and calls nothing. A
+	// test stops the process here.
 	After func(phase string, step int, name string)
 }
 
 // Interceptor makes a network namespace match a [Plan]. It is not safe for concurrent use.
 type Interceptor struct {
-	kernel kernel
-	o      Options
+	kernel  kernel
+	o       Options
+	guarded int // how many changes Guard has made that no Up or Down came after
 }
 
 // Report says how the kernel's state differs from a plan, each line a command of ip or iptables.
@@ -50,7 +52,30 @@ func newInterceptor(a addresses, f firewall, o Options) *Interceptor {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Interceptor{kernel{a, f}, o}
+	return &Interceptor{kernel: kernel{a, f}, o: o}
+}
+
+// Guard puts up what has to be there before the plan's listener is: in mode iptables the rule that keeps everybody from
+// dialling the backend directly. Without it such a connection would, once there is a listener, be remembered by the
+// connection tracker and in the owner's way (see guards). Up puts the rule up too, so that Guard is for the moments between
+// [Listen] and Up. Its errors are those of Up, and so is what takes it down.
+func (i *Interceptor) Guard(ctx context.Context, p Plan) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if p.Mode != IPTables {
+		return nil
+	}
+	diff, err := i.kernel.surveyGuard(ctx, p)
+	if err != nil {
+		return err
+	}
+	changes := diff.changes()
+	if err := i.commit(ctx, changes); err != nil {
+		return fmt.Errorf("guarding mode %q: %w", p.Mode, err)
+	}
+	i.guarded = len(changes)
+	return nil
 }
 
 // Up makes the plan so. What is there already stays; what carries our mark and is not in the plan is removed, whichever run
@@ -64,16 +89,10 @@ func (i *Interceptor) Up(ctx context.Context, p Plan) error {
 	if err != nil {
 		return err
 	}
-	var changes []change
-	for _, piece := range diff.stale {
-		changes = append(changes, change{piece, true})
-	}
-	for _, piece := range diff.missing {
-		changes = append(changes, change{piece, false})
-	}
-	if err := i.commit(ctx, changes); err != nil {
+	if err := i.commit(ctx, diff.changes()); err != nil {
 		return fmt.Errorf("putting up mode %q: %w", p.Mode, err)
 	}
+	i.guarded = 0
 	return nil
 }
 
@@ -125,6 +144,7 @@ func (i *Interceptor) Sweep(ctx context.Context) ([]string, error) { return i.sw
 func Sweep(ctx context.Context) ([]string, error) { return NewHost(Options{}).Sweep(ctx) }
 
 func (i *Interceptor) sweep(ctx context.Context, needFirewall bool) (removed []string, err error) {
+	i.guarded = 0
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTime)
 	defer cancel()
 	diff, err := i.kernel.survey(ctx, Plan{}, needFirewall)
@@ -186,7 +206,7 @@ func (i *Interceptor) commit(ctx context.Context, changes []change) error {
 		if err != nil {
 			return errors.Join(err, i.undo(ctx, changes[:n]))
 		}
-		i.after("up", n, c)
+		i.after("up", i.guarded+n, c)
 	}
 	return nil
 }
@@ -196,8 +216,7 @@ func (i *Interceptor) undo(ctx context.Context, changes []change) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTime)
 	defer cancel()
 	var errs []error
-	for n := len(changes) - 1; n >= 0; n-- {
-		c := changes[n]
+	for _, c := range slices.Backward(changes) {
 		errs = append(errs, i.apply(ctx, change{c.piece, !c.remove}))
 	}
 	return errors.Join(errs...)
@@ -231,9 +250,9 @@ func (c change) String() string {
 
 // moved tells whether a rule that is to be removed is to be made again at another place.
 func moved(p piece, missing []piece) bool {
-	rule, ok := p.(natRule)
+	moving, ok := p.(rule)
 	return ok && slices.ContainsFunc(missing, func(m piece) bool {
-		again, ok := m.(natRule)
-		return ok && again.chain == rule.chain && sameSpec(again.spec, rule.spec)
+		again, ok := m.(rule)
+		return ok && again.chain == moving.chain && sameSpec(again.spec, moving.spec)
 	})
 }

@@ -117,19 +117,21 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	want := strings.TrimSpace(`
-up 0 ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
-up 1 ip rule add iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
-up 2 iptables -t nat -N AZIMDS
-up 3 iptables -t nat -I AZIMDS 1 -m owner --gid-owner 4242 --suppl-groups -j RETURN
-up 4 iptables -t nat -I AZIMDS 2 -p tcp -j REDIRECT --to-ports 980
-up 5 iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1001 -m comment --comment azimds -j AZIMDS
+up 0 iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 980 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+up 1 ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
+up 2 ip rule add iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
+up 3 iptables -t nat -N AZIMDS
+up 4 iptables -t nat -I AZIMDS 1 -m owner --gid-owner 4242 --suppl-groups -j RETURN
+up 5 iptables -t nat -I AZIMDS 2 -p tcp -j REDIRECT --to-ports 980
+up 6 iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1001 -m comment --comment azimds -j AZIMDS
 up 0 iptables -t nat -D OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1001 -m comment --comment "azimds" -j AZIMDS
 up 1 iptables -t nat -D AZIMDS -m owner --gid-owner 4242 --suppl-groups -j RETURN
 up 2 iptables -t nat -D AZIMDS -p tcp -j REDIRECT --to-ports 980
 up 3 iptables -t nat -X AZIMDS
 up 4 ip rule del iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
 up 5 ip route del local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
-up 6 ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
+up 6 iptables -t filter -D OUTPUT -d 127.0.0.1/32 -p tcp -m tcp --dport 980 -m conntrack ! --ctstate DNAT -m comment --comment "azimds" -j REJECT --reject-with tcp-reset
+up 7 ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 down 0 ip addr del 169.254.169.254/32 dev lo label lo:azimds`)
 	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
@@ -138,11 +140,12 @@ down 0 ip addr del 169.254.169.254/32 dev lo label lo:azimds`)
 
 func TestCheck(t *testing.T) {
 	const jump = "iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS"
+	guard := "iptables -t filter -I OUTPUT 1 " + protection(981)
 	host := starts(t)
 	foreign := host["iptables"].clone()
-	foreign.chains[chainName] = append(foreign.chains[chainName], "-p udp -j ACCEPT")
+	foreign.chains[ownChain] = append(foreign.chains[ownChain], "-p udp -j ACCEPT")
 	othersJump := host["iptables"].clone()
-	othersJump.chains[outputChain] = slices.Insert(othersJump.chains[outputChain], 0, "-p tcp -j AZIMDS")
+	othersJump.chains[natOutput] = slices.Insert(othersJump.chains[natOutput], 0, "-p tcp -j AZIMDS")
 	tests := []struct {
 		name string
 		host *fakeHost
@@ -154,15 +157,21 @@ func TestCheck(t *testing.T) {
 		{"address left", host["loopback"], Plan{}, Report{
 			Residue: []string{"ip addr del 169.254.169.254/32 dev lo label lo:azimds"}}},
 		{"jump gone", host["no jump"], iptablesPlan, Report{Delta: []string{jump}}},
+		{"guard gone", host["no guard"], iptablesPlan, Report{Delta: []string{guard}}},
+		{"guard not first", host["guard not first"], iptablesPlan, Report{Delta: []string{guard}}},
+		{"guard of another port, too", host["guards of two ports"], iptablesPlan, Report{
+			Residue: []string{strings.Replace(rule{filterOutput, 1, protection(980)}.removing(), "azimds", `"azimds"`, 1)},
+			Delta:   []string{guard}}},
 		{"somebody else's jump to our chain before ours", othersJump, iptablesPlan, Report{Delta: []string{jump}}},
 		{"route gone", host["no route"], iptablesPlan, Report{
 			Delta: []string{"ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254"}}},
 		{"rule of somebody else in our chain", foreign, Plan{}, Report{
 			Residue: []string{
-				"iptables -t nat -D OUTPUT " + strings.Replace(iptablesPlan.jump().spec, "azimds", `"azimds"`, 1),
+				"iptables -t nat -D OUTPUT " + strings.Replace(iptablesPlan.jumps()[0].spec, "azimds", `"azimds"`, 1),
 				"iptables -t nat -D AZIMDS -p tcp -j REDIRECT --to-ports 981",
 				"ip rule del iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169",
 				"ip route del local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254",
+				strings.Replace(rule{filterOutput, 1, protection(981)}.removing(), "azimds", `"azimds"`, 1),
 			},
 			Foreign: []string{`rule "-p udp -j ACCEPT" in chain AZIMDS`},
 		}},
@@ -188,7 +197,7 @@ func TestUpRefuses(t *testing.T) {
 	foreignAddress := newFakeHost()
 	foreignAddress.objects = append(foreignAddress.objects, address{netip.MustParsePrefix("169.254.169.254/16"), "eth0", "eth0"})
 	foreignRule := newFakeHost()
-	foreignRule.chains[chainName] = []string{"-p udp -j ACCEPT"}
+	foreignRule.chains[ownChain] = []string{"-p udp -j ACCEPT"}
 	down := newFakeHost()
 	down.down = true
 	bare := newFakeHost()
@@ -206,7 +215,7 @@ func TestUpRefuses(t *testing.T) {
 			`refusing to touch what is not ours: rule "-p udp -j ACCEPT" in chain AZIMDS`, nil},
 		{"lo down", down, iptablesPlan, `preparing mode "iptables": device lo is down`, ErrLoopbackDown},
 		{"no iptables", bare, iptablesPlan,
-			`listing chain "OUTPUT": looking for iptables: no iptables program`, ErrNoIPTables},
+			`listing chain "nat/OUTPUT": looking for iptables: no iptables program`, ErrNoIPTables},
 		{"no mode", newFakeHost(), Plan{Mode: Auto, Endpoint: Endpoint}, `checking mode "auto": not one of "iptables", "loopback"`, nil},
 	}
 	for _, tt := range tests {

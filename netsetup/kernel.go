@@ -24,15 +24,15 @@ type addresses interface {
 	Delete(ctx context.Context, object any) error
 }
 
-// firewall are the verbs needed of iptables' nat table. A spec is a rule in the words of "iptables -S". Deleting what is
+// firewall are the verbs needed of iptables. A spec is a rule in the words of "iptables -S". Deleting what is
 // not there is no error. All of them wrap [ErrNoIPTables] where there is no such program.
 type firewall interface {
-	Rules(ctx context.Context, chain string) (specs []string, exists bool, err error)
-	Has(ctx context.Context, chain, spec string) (bool, error) // as iptables -C answers; the rule's target must exist
-	Insert(ctx context.Context, chain string, pos int, spec string) error
-	Delete(ctx context.Context, chain, spec string) error
-	NewChain(ctx context.Context, chain string) error
-	DeleteChain(ctx context.Context, chain string) error // fails when it holds rules or is jumped to
+	Rules(ctx context.Context, c chain) (specs []string, exists bool, err error)
+	Has(ctx context.Context, c chain, spec string) (bool, error) // as iptables -C answers; the rule's target must exist
+	Insert(ctx context.Context, c chain, pos int, spec string) error
+	Delete(ctx context.Context, c chain, spec string) error
+	NewChain(ctx context.Context, c chain) error
+	DeleteChain(ctx context.Context, c chain) error // fails when it holds rules or is jumped to
 }
 
 // ErrNoIPTables is wrapped when netfilter is needed and no iptables program is on this machine.

@@ -37,7 +37,7 @@ func (e *InUseError) Unwrap() error { return e.Err }
 // Listen opens the plan's listener in the calling thread's network namespace. It is bound to the device lo, so that no
 // neighbour on a network reaches it, and may be opened before the address exists (IP_FREEBIND): then the first client
 // after Up is answered. Its backlog is the kernel's maximum, net.core.somaxconn. A taken address is an [*InUseError]; a
-// server on 0.0.0.0:80 or [::]:80 excludes mode loopback.
+// server on 0.0.0.0:80 or [::]:80 excludes mode loopback. Before it comes [Interceptor.Guard].
 //
 // Multipath TCP, which Go listens with by default, is off: SO_ORIGINAL_DST and sock_diag are about plain TCP.
 func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
@@ -75,20 +75,38 @@ func confine(fd int) error {
 
 // FreeBackendPort finds a privileged port on 127.0.0.1 that is free now, for a plan of mode iptables. When none is, it
 // returns the [*InUseError] of the first it tried.
-func FreeBackendPort(ctx context.Context) (netip.AddrPort, error) {
+func FreeBackendPort(context.Context) (netip.AddrPort, error) {
 	var first error
 	for port := uint16(firstBackendPort); port >= lastBackendPort; port-- {
 		backend := netip.AddrPortFrom(backendAddr, port)
-		ln, err := Listen(ctx, Plan{Mode: IPTables, Endpoint: Endpoint, Backend: backend})
+		err := tryBind(backend)
 		if err == nil {
-			return backend, ln.Close()
+			return backend, nil
 		}
-		if _, taken := errors.AsType[*InUseError](err); !taken {
-			return netip.AddrPort{}, err
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return netip.AddrPort{}, fmt.Errorf("trying port %q: %w", backend, err)
 		}
 		if first == nil {
-			first = err
+			first = &InUseError{Addr: backend, Holder: holder(backend), Err: err}
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("looking for a free port from %d to %d: %w", lastBackendPort, firstBackendPort, first)
+}
+
+// tryBind tells whether a listener could be bound to an address. It does not listen: as long as nobody does, who dials the
+// address leaves no trace in the connection tracker that would outlive the refusal, and could be in the owner's way.
+func tryBind(addr netip.AddrPort) (err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	// As net.Listen does: connections that end do not count.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	if err := confine(fd); err != nil {
+		return err
+	}
+	return unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})
 }

@@ -40,6 +40,7 @@ func backends(t *testing.T, test func(t *testing.T, ns *netns.NS)) {
 					t.Fatal(err)
 				}
 			}
+			named(t, func() (string, error) { return "/usr/sbin/iptables-" + backend, nil })
 			t.Setenv("PATH", dir+":/usr/sbin:/sbin:"+os.Getenv("PATH"))
 			t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock"))
 			ns := netns.New(t)
@@ -47,6 +48,14 @@ func backends(t *testing.T, test func(t *testing.T, ns *netns.NS)) {
 			test(t, ns)
 		})
 	}
+}
+
+// named replaces the search for the iptables program for the time of a test.
+func named(t *testing.T, by func() (string, error)) {
+	t.Helper()
+	before := find
+	find = by
+	t.Cleanup(func() { find = before })
 }
 
 // plantCanaries puts things of other people into a namespace, each as near to ours as can be.
@@ -60,6 +69,8 @@ func plantCanaries(t *testing.T, ns *netns.NS) {
 		"iptables -t nat -A OTHER -p tcp -j REDIRECT --to-ports 981",
 		"iptables -t nat -A OUTPUT -d 192.0.2.1/32 -j OTHER",
 		"iptables -t nat -A OUTPUT -m comment --comment azimds -j RETURN",
+		"iptables -t filter -A OUTPUT -o lo -p udp -j ACCEPT",
+		"iptables -t filter -A OUTPUT -d 192.0.2.1/32 -p tcp -m comment --comment azimds -j REJECT --reject-with tcp-reset",
 	} {
 		ns.Run(t, "sh", "-c", command)
 	}

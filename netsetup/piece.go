@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 )
 
 // The marks. A later version must still find what an earlier one left, so these never change.
@@ -13,12 +14,11 @@ const (
 	routeProto   = 169         // protocol of our route and policy rule; not in iproute2's rt_protos, nor used by a routing daemon
 	routeTable   = 169254      // our routing table
 	chainName    = "AZIMDS"    // our chain in nat
-	ruleComment  = "azimds"    // comment of our rule in OUTPUT
+	ruleComment  = "azimds"    // comment of our rules in other people's chains
 )
 
 const (
 	loopbackDevice = "lo"
-	outputChain    = "OUTPUT"
 	// policyPriority stands behind the rules for main (32766) and default (32767): our route serves a machine without any
 	// route to the endpoint, and yields as soon as there is one.
 	policyPriority = 40000
@@ -95,43 +95,14 @@ func (r localRoute) remove(ctx context.Context, k kernel) error { return k.addre
 func (p policy) add(ctx context.Context, k kernel) error        { return k.addresses.Add(ctx, p) }
 func (p policy) remove(ctx context.Context, k kernel) error     { return k.addresses.Delete(ctx, p) }
 
-// natChain is a chain in the nat table.
-type natChain string
-
-func (c natChain) adding() string   { return "iptables -t nat -N " + string(c) }
-func (c natChain) removing() string { return "iptables -t nat -X " + string(c) }
-func (c natChain) add(ctx context.Context, k kernel) error {
-	return k.firewall.NewChain(ctx, string(c))
-}
-func (c natChain) remove(ctx context.Context, k kernel) error {
-	return k.firewall.DeleteChain(ctx, string(c))
-}
-
-// natRule is a rule in a chain of the nat table. Its spec is in the words of "iptables -S", so that a rule which was
-// listed can be deleted and put back as it was.
-type natRule struct {
-	chain string
-	pos   int // from 1
-	spec  string
-}
-
-func (r natRule) adding() string {
-	return fmt.Sprintf("iptables -t nat -I %s %d %s", r.chain, r.pos, r.spec)
-}
-func (r natRule) removing() string { return fmt.Sprintf("iptables -t nat -D %s %s", r.chain, r.spec) }
-func (r natRule) add(ctx context.Context, k kernel) error {
-	return k.firewall.Insert(ctx, r.chain, r.pos, r.spec)
-}
-func (r natRule) remove(ctx context.Context, k kernel) error {
-	return k.firewall.Delete(ctx, r.chain, r.spec)
-}
-
-// pieces lists what a plan wants in the order of Up; what makes it live is last. In mode loopback:
+// pieces lists what a plan wants in the order of Up; what makes it live is last, what protects that is first. In mode
+// loopback:
 //
 //	ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 //
 // With a wider scope the address could become the source address of other traffic. In mode iptables:
 //
+//	iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
 //	ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 //	ip rule add iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
 //	iptables -t nat -N AZIMDS
@@ -145,15 +116,12 @@ func (r natRule) remove(ctx context.Context, k kernel) error {
 // table local knows. For the same reason what is not redirected gets no answer on this route, not even a reset, so the
 // policy leads nobody but the owner there: other users still see at once that the network is unreachable.
 func (p Plan) pieces() []piece {
-	pieces := append(p.routing(), p.addresses()...)
+	pieces := slices.Concat(asPieces(p.guards()), p.routing(), p.addresses())
 	if p.Mode != IPTables {
 		return pieces
 	}
-	pieces = append(pieces, natChain(chainName))
-	for _, r := range p.chainRules() {
-		pieces = append(pieces, r)
-	}
-	return append(pieces, p.jump())
+	pieces = append(pieces, ownChain)
+	return slices.Concat(pieces, asPieces(p.chainRules()), asPieces(p.jumps()))
 }
 
 func (p Plan) addresses() []piece {
@@ -181,45 +149,6 @@ func (p Plan) routing() []piece {
 	}
 }
 
-// chainRules are the rules of our chain, in order.
-func (p Plan) chainRules() []natRule {
-	if p.Mode != IPTables {
-		return nil
-	}
-	var specs []string
-	if p.ExemptGroup != 0 {
-		specs = append(specs, exemption(p.ExemptGroup))
-	}
-	specs = append(specs, redirection(p.Backend.Port()))
-	rules := make([]natRule, len(specs))
-	for i, spec := range specs {
-		rules[i] = natRule{chainName, i + 1, spec}
-	}
-	return rules
-}
-
-// jump is the rule in OUTPUT that makes the interception live.
-func (p Plan) jump() natRule {
-	return natRule{outputChain, 1, selection(p.Endpoint, p.Owner) + " -j " + chainName}
-}
-
 func (p Plan) prefix() netip.Prefix {
 	return netip.PrefixFrom(p.Endpoint.Addr(), p.Endpoint.Addr().BitLen())
-}
-
-// selection matches what a user sends to the endpoint and carries our comment:
-//
-//	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds
-func selection(endpoint netip.AddrPort, owner uint32) string {
-	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m owner --uid-owner %d -m comment --comment %s",
-		endpoint.Addr(), endpoint.Port(), owner, ruleComment)
-}
-
-// exemption lets a group's traffic out. Without --suppl-groups only a process whose effective group it is would match.
-func exemption(gid uint32) string {
-	return fmt.Sprintf("-m owner --gid-owner %d --suppl-groups -j RETURN", gid)
-}
-
-func redirection(port uint16) string {
-	return fmt.Sprintf("-p tcp -j REDIRECT --to-ports %d", port)
 }

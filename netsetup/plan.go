@@ -20,7 +20,7 @@ const (
 var Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
 
 // maxPrivileged is the highest port that only CAP_NET_BIND_SERVICE may take, where ip_unprivileged_port_start is at its
-// default: no other user can sit on a redirection that a crash left behind.
+// default (see [UnprivilegedPortStart]): no other user can sit on a redirection that a crash left behind.
 const maxPrivileged = 1023
 
 // Plan is what the network namespace should look like. The zero Plan wants nothing. It round-trips through JSON.

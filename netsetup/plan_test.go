@@ -19,6 +19,7 @@ func TestPlanString(t *testing.T) {
 ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 `},
 		{"iptables", iptablesPlan, `
+iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
 ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip rule add iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
 iptables -t nat -N AZIMDS
@@ -26,6 +27,7 @@ iptables -t nat -I AZIMDS 1 -p tcp -j REDIRECT --to-ports 981
 iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS
 `},
 		{"iptables with an exempt group", exemptPlan, `
+iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 980 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
 ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip rule add iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
 iptables -t nat -N AZIMDS

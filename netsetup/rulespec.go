@@ -51,6 +51,14 @@ func isOurJump(spec string) bool {
 	return err == nil && follows(words, "-j", chainName) && follows(words, "--comment", ruleComment)
 }
 
+// isOurGuard tells whether a rule of OUTPUT in filter is ours: it refuses what is dialled on 127.0.0.1 without a
+// redirection and carries our comment.
+func isOurGuard(spec string) bool {
+	words, err := splitSpec(spec)
+	return err == nil && follows(words, "-d", backendAddr.String()+"/32") && follows(words, "--ctstate", "DNAT") &&
+		follows(words, "-j", "REJECT") && follows(words, "--comment", ruleComment)
+}
+
 // isOurs tells whether a rule in our chain has a shape that we make: the exemption, the redirection, or anything with our
 // comment. A person may have put other rules there; those stay.
 func isOurs(spec string) bool {

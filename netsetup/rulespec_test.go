@@ -1,6 +1,7 @@
 package netsetup
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestSplitSpec(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := splitSpec(tt.spec)
-			if err != tt.err {
+			if !errors.Is(err, tt.err) {
 				t.Errorf("error %v, want %v", err, tt.err)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -35,22 +36,27 @@ func TestSplitSpec(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	jump := iptablesPlan.jump().spec
+	jump := iptablesPlan.jumps()[0].spec
+	guard := protection(981)
 	tests := []struct {
-		name, spec string
-		jump, ours bool
+		name, spec        string
+		jump, ours, guard bool
 	}{
-		{"our jump", jump, true, true},
-		{"our jump as iptables of old prints it", strings.Replace(jump, "azimds", `"azimds"`, 1), true, true},
-		{"a comment that holds our words", `-m comment --comment "--comment azimds -j AZIMDS" -j RETURN`, false, false},
-		{"somebody's jump to our chain", "-p tcp -j AZIMDS", false, false},
-		{"our comment, another target", "-m comment --comment azimds -j RETURN", false, true},
-		{"exemption", exemption(4242), false, true},
-		{"redirection", redirection(981), false, true},
-		{"somebody's exemption", "-m owner --gid-owner 4242 -j RETURN", false, false},
-		{"somebody's redirection", "-p tcp -m tcp --dport 80 -j REDIRECT --to-ports 981", false, false},
-		{"somebody's rule", "-p udp -j ACCEPT", false, false},
-		{"not a rule", `--comment azimds -j AZIMDS "`, false, false},
+		{"our jump", jump, true, true, false},
+		{"our jump as iptables of old prints it", strings.Replace(jump, "azimds", `"azimds"`, 1), true, true, false},
+		{"a comment that holds our words", `-m comment --comment "--comment azimds -j AZIMDS" -j RETURN`, false, false, false},
+		{"somebody's jump to our chain", "-p tcp -j AZIMDS", false, false, false},
+		{"our comment, another target", "-m comment --comment azimds -j RETURN", false, true, false},
+		{"our guard", guard, false, true, true},
+		{"our guard as iptables of old prints it", strings.Replace(guard, "azimds", `"azimds"`, 1), false, true, true},
+		{"somebody's guard", strings.Replace(guard, "azimds", "theirs", 1), false, false, false},
+		{"our comment on a REJECT of anything", "-m comment --comment azimds -j REJECT", false, true, false},
+		{"exemption", exemption(4242), false, true, false},
+		{"redirection", redirection(981), false, true, false},
+		{"somebody's exemption", "-m owner --gid-owner 4242 -j RETURN", false, false, false},
+		{"somebody's redirection", "-p tcp -m tcp --dport 80 -j REDIRECT --to-ports 981", false, false, false},
+		{"somebody's rule", "-p udp -j ACCEPT", false, false, false},
+		{"not a rule", `--comment azimds -j AZIMDS "`, false, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,13 +66,16 @@ func TestMarks(t *testing.T) {
 			if got := isOurs(tt.spec); got != tt.ours {
 				t.Errorf("isOurs = %v, want %v", got, tt.ours)
 			}
+			if got := isOurGuard(tt.spec); got != tt.guard {
+				t.Errorf("isOurGuard = %v, want %v", got, tt.guard)
+			}
 		})
 	}
 }
 
 // Quoting what was split and splitting it again yields the same words.
 func FuzzSplitSpec(f *testing.F) {
-	for _, seed := range []string{"", iptablesPlan.jump().spec, `--comment "a \"b\" c" -j X`, `"`, `\`, `a"b`} {
+	for _, seed := range []string{"", iptablesPlan.jumps()[0].spec, protection(981), `--comment "a \"b\" c" -j X`, `"`, `\`, `a"b`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, spec string) {
@@ -84,5 +93,6 @@ func FuzzSplitSpec(f *testing.F) {
 		}
 		isOurJump(spec)
 		isOurs(spec)
+		isOurGuard(spec)
 	})
 }

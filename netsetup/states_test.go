@@ -24,6 +24,9 @@ ip addr 10.0.0.7/24 dev eth0 scope host label eth0
 ip addr 127.0.0.1/8 dev lo scope host label lo
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+filter/OUTPUT:
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
 nat/OUTPUT:
   -d 192.0.2.9/32 -j ACCEPT
   -m comment --comment azimds -j RETURN
@@ -34,6 +37,9 @@ ip addr 127.0.0.1/8 dev lo scope host label lo
 ip addr 169.254.169.254/32 dev lo scope host label lo:azimds
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+filter/OUTPUT:
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
 nat/OUTPUT:
   -d 192.0.2.9/32 -j ACCEPT
   -m comment --comment azimds -j RETURN
@@ -45,6 +51,10 @@ ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
 ip rule iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
+filter/OUTPUT:
+  -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
 nat/AZIMDS:
   -p tcp -j REDIRECT --to-ports 981
 nat/OUTPUT:
@@ -59,6 +69,10 @@ ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
 ip rule iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 lookup 169254 pref 40000 proto 169
+filter/OUTPUT:
+  -d 127.0.0.1/32 -p tcp -m tcp --dport 980 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
 nat/AZIMDS:
   -m owner --gid-owner 4242 --suppl-groups -j RETURN
   -p tcp -j REDIRECT --to-ports 980
@@ -78,23 +92,31 @@ var leftovers = []struct {
 		h.objects = append(h.objects, loopbackPlan.addresses()...)
 	}},
 	{"jump not first", func(h *fakeHost) {
-		h.chains[outputChain] = slices.Insert(h.chains[outputChain], 0, "-p udp -j ACCEPT")
+		h.chains[natOutput] = slices.Insert(h.chains[natOutput], 0, "-p udp -j ACCEPT")
 	}},
 	{"jumps of two owners", func(h *fakeHost) {
-		h.chains[outputChain] = append(h.chains[outputChain], exemptPlan.jump().spec)
+		h.chains[natOutput] = append(h.chains[natOutput], exemptPlan.jumps()[0].spec)
 	}},
 	{"jump twice", func(h *fakeHost) {
-		h.chains[outputChain] = append(h.chains[outputChain], iptablesPlan.jump().spec)
+		h.chains[natOutput] = append(h.chains[natOutput], iptablesPlan.jumps()[0].spec)
 	}},
 	{"no jump", func(h *fakeHost) {
-		h.chains[outputChain] = h.chains[outputChain][1:]
+		h.chains[natOutput] = h.chains[natOutput][1:]
 	}},
-	{"empty chain", func(h *fakeHost) { h.chains[chainName] = nil }},
+	{"no guard", func(h *fakeHost) { h.chains[filterOutput] = h.chains[filterOutput][1:] }},
+	{"guard not first", func(h *fakeHost) {
+		own := h.chains[filterOutput]
+		own[0], own[1] = own[1], own[0]
+	}},
+	{"guards of two ports", func(h *fakeHost) {
+		h.chains[filterOutput] = slices.Insert(h.chains[filterOutput], 1, protection(980))
+	}},
+	{"empty chain", func(h *fakeHost) { h.chains[ownChain] = nil }},
 	{"no route", func(h *fakeHost) {
 		h.objects = slices.DeleteFunc(h.objects, func(o piece) bool { return o == iptablesPlan.routing()[0] })
 	}},
 	{"exemption behind the redirection", func(h *fakeHost) {
-		h.chains[chainName] = append(h.chains[chainName], exemption(4242))
+		h.chains[ownChain] = append(h.chains[ownChain], exemption(4242))
 	}},
 }
 

@@ -14,21 +14,37 @@ type difference struct {
 	foreign []string // not ours, and in the way of the plan or inside our chain
 }
 
+// changes are what makes the difference go away: first what is stale goes.
+func (d difference) changes() []change {
+	var changes []change
+	for _, piece := range d.stale {
+		changes = append(changes, change{piece, true})
+	}
+	for _, piece := range d.missing {
+		changes = append(changes, change{piece, false})
+	}
+	return changes
+}
+
 // survey compares everything. It reads on past errors and joins them: what it could read is in the difference. Unless the
 // firewall is needed, a missing iptables program means that nothing of ours is there.
 func (k kernel) survey(ctx context.Context, p Plan, needFirewall bool) (difference, error) {
 	address, addressErr := k.surveyAddresses(ctx, p)
 	way, wayErr := k.surveyRouting(ctx, p)
-	jump, chain, firewallErr := k.surveyFirewall(ctx, p)
-	if errors.Is(firewallErr, ErrNoIPTables) && !needFirewall {
-		firewallErr = nil
+	guard, guardErr := k.surveyGuard(ctx, p)
+	chain, jump, firewallErr := k.surveyFirewall(ctx, p)
+	if errors.Is(firewallErr, ErrNoIPTables) {
+		guardErr = nil // the same, and said once
+		if !needFirewall {
+			firewallErr = nil
+		}
 	}
-	// Down: what is live first, and a jump before the chain that it goes to. Up: the reverse.
+	// Down: what is live first, a jump before the chain that it goes to, and the guard last. Up: the reverse.
 	return difference{
-		stale:   slices.Concat(jump.stale, address.stale, chain.stale, way.stale),
-		missing: slices.Concat(way.missing, chain.missing, address.missing, jump.missing),
+		stale:   slices.Concat(jump.stale, address.stale, chain.stale, way.stale, guard.stale),
+		missing: slices.Concat(guard.missing, way.missing, chain.missing, address.missing, jump.missing),
 		foreign: slices.Concat(address.foreign, chain.foreign),
-	}, errors.Join(addressErr, wayErr, firewallErr)
+	}, errors.Join(addressErr, wayErr, guardErr, firewallErr)
 }
 
 func (k kernel) surveyAddresses(ctx context.Context, p Plan) (d difference, err error) {
@@ -74,70 +90,94 @@ func (k kernel) surveyRouting(ctx context.Context, p Plan) (difference, error) {
 	return difference{stale: without(ours, wanted), missing: without(wanted, ours)}, nil
 }
 
-// surveyFirewall compares our chain, and the jumps to it. Whether a wanted rule exists is for iptables -C to say; what
-// else is there, and the order, is read from the listing.
-func (k kernel) surveyFirewall(ctx context.Context, p Plan) (jump, chain difference, err error) {
-	output, _, err := k.firewall.Rules(ctx, outputChain)
+// surveyFirewall compares our chain, and the jumps to it.
+func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, jump difference, err error) {
+	output, _, err := k.rules(ctx, natOutput)
 	if err != nil {
-		return jump, chain, fmt.Errorf("listing chain %q: %w", outputChain, err)
+		return chain, jump, err
 	}
-	inside, exists, err := k.firewall.Rules(ctx, chainName)
+	inside, exists, err := k.rules(ctx, ownChain)
 	if err != nil {
-		return jump, chain, fmt.Errorf("listing chain %q: %w", chainName, err)
+		return chain, jump, err
 	}
 	filled, err := k.holds(ctx, p.chainRules(), inside)
 	if err != nil {
-		return jump, chain, err
+		return chain, jump, err
 	}
 	filled = filled && exists
 	chain = diffChain(p, inside, exists, filled)
 
-	jump.stale, _ = pick(outputChain, output, isOurJump)
-	if p.Mode != IPTables {
-		return jump, chain, nil
+	jump = replacement(natOutput, output, isOurJump, p.jumps())
+	if filled { // else the jump has to come after what is put into the chain
+		jump, err = k.diffHead(ctx, natOutput, output, isOurJump, p.jumps())
 	}
-	jump.missing = []piece{p.jump()}
-	if alone := len(jump.stale) == 1 && isOurJump(output[0]); alone && filled {
-		live, err := k.holds(ctx, []natRule{p.jump()}, output[:1])
-		if err != nil {
-			return jump, chain, err
-		}
-		if live {
-			jump = difference{}
-		}
+	return chain, jump, err
+}
+
+// surveyGuard compares the guard.
+func (k kernel) surveyGuard(ctx context.Context, p Plan) (difference, error) {
+	output, _, err := k.rules(ctx, filterOutput)
+	if err != nil {
+		return difference{}, err
 	}
-	return jump, chain, nil
+	return k.diffHead(ctx, filterOutput, output, isOurGuard, p.guards())
+}
+
+func (k kernel) rules(ctx context.Context, c chain) (specs []string, exists bool, err error) {
+	specs, exists, err = k.firewall.Rules(ctx, c)
+	if err != nil {
+		return nil, false, fmt.Errorf("listing chain %q: %w", c, err)
+	}
+	return specs, exists, nil
+}
+
+// replacement removes our rules from somebody else's chain and puts those of the plan at its head.
+func replacement(c chain, listed []string, ours func(spec string) bool, wanted []rule) (d difference) {
+	d.stale, _ = pick(c, listed, ours)
+	d.missing = asPieces(wanted)
+	return d
+}
+
+// diffHead is the replacement, or nothing where exactly the wanted rules are ours and head the chain.
+func (k kernel) diffHead(ctx context.Context, c chain, listed []string, ours func(spec string) bool, wanted []rule) (difference, error) {
+	d := replacement(c, listed, ours, wanted)
+	if len(d.stale) != len(wanted) || slices.ContainsFunc(listed[:len(wanted)], func(spec string) bool { return !ours(spec) }) {
+		return d, nil
+	}
+	there, err := k.holds(ctx, wanted, listed[:len(wanted)])
+	if there {
+		d = difference{}
+	}
+	return d, err
 }
 
 // diffChain compares our chain with a plan. Filled tells that its rules are the plan's; else all of them are replaced.
 func diffChain(p Plan, inside []string, exists, filled bool) (d difference) {
 	if p.Mode == IPTables && !exists {
-		d.missing = append(d.missing, natChain(chainName))
+		d.missing = append(d.missing, ownChain)
 	}
 	if filled {
 		return d
 	}
 	var foreign []string
-	d.stale, foreign = pick(chainName, inside, isOurs)
+	d.stale, foreign = pick(ownChain, inside, isOurs)
 	for _, spec := range foreign {
 		d.foreign = append(d.foreign, fmt.Sprintf("rule %q in chain %s", spec, chainName))
 	}
 	if p.Mode != IPTables && exists && len(d.foreign) == 0 {
-		d.stale = append(d.stale, natChain(chainName))
+		d.stale = append(d.stale, ownChain)
 	}
-	for _, r := range p.chainRules() {
-		d.missing = append(d.missing, r)
-	}
+	d.missing = append(d.missing, asPieces(p.chainRules())...)
 	return d
 }
 
 // pick parts the rules of a chain that are ours from the rest. They come first to last, each at the position it has once
 // those before it are gone: iptables deletes the first rule that matches, so that in this order equal rules, too, are put
 // back where they were.
-func pick(chain string, specs []string, ours func(spec string) bool) (picked []piece, rest []string) {
+func pick(c chain, specs []string, ours func(spec string) bool) (picked []piece, rest []string) {
 	for _, spec := range specs {
 		if ours(spec) {
-			picked = append(picked, natRule{chain, len(rest) + 1, spec})
+			picked = append(picked, rule{c, len(rest) + 1, spec})
 		} else {
 			rest = append(rest, spec)
 		}
@@ -145,9 +185,10 @@ func pick(chain string, specs []string, ours func(spec string) bool) (picked []p
 	return picked, rest
 }
 
-// holds tells whether a chain that lists as specs holds exactly these rules in this order. The listing is not compared with
-// what we would write, because iptables prints words back that nobody wrote.
-func (k kernel) holds(ctx context.Context, rules []natRule, specs []string) (bool, error) {
+// holds tells whether a chain that lists as specs holds exactly these rules in this order. Whether a rule exists is for
+// iptables -C to say: the listing is not compared with what we would write, because iptables prints words back that nobody
+// wrote.
+func (k kernel) holds(ctx context.Context, rules []rule, specs []string) (bool, error) {
 	if len(rules) == 0 || len(rules) != len(specs) {
 		return false, nil
 	}
