@@ -160,11 +160,12 @@ func TestGuard(t *testing.T) {
 	}
 	want := []string{
 		"up 0 iptables -t filter -I OUTPUT",
-		"up 1 ip route add local",
-		"up 2 ip rule add iif lo to",
-		"up 3 iptables -t nat -N AZIMDS",
-		"up 4 iptables -t nat -I AZIMDS",
-		"up 5 iptables -t nat -I OUTPUT",
+		"up 1 iptables -t filter -I OUTPUT 2 -d",
+		"up 2 ip route add local",
+		"up 3 ip rule add iif lo to",
+		"up 4 iptables -t nat -N AZIMDS",
+		"up 5 iptables -t nat -I AZIMDS",
+		"up 6 iptables -t nat -I OUTPUT",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)

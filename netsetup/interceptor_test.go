@@ -19,6 +19,9 @@ func TestStates(t *testing.T) {
 			t.Run(name+" to "+s.name, func(t *testing.T) {
 				h := start.clone()
 				want := s.want
+				if name == "guard not first" {
+					want = strings.Replace(want, "  -o lo -j ACCEPT", "  -p udp -j ACCEPT\n  -o lo -j ACCEPT", 1)
+				}
 				if name == "jump not first" {
 					want = strings.Replace(want, "  -d 192.0.2.9/32", "  -p udp -j ACCEPT\n  -d 192.0.2.9/32", 1)
 				}
@@ -141,6 +144,7 @@ down 0 ip addr del 169.254.169.254/32 dev lo label lo:azimds`)
 func TestCheck(t *testing.T) {
 	const jump = "iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS"
 	guard := "iptables -t filter -I OUTPUT 1 " + protection(981)
+	refused := "iptables -t filter -I OUTPUT 2 " + refusal(Endpoint)
 	host := starts(t)
 	foreign := host["iptables"].clone()
 	foreign.chains[ownChain] = append(foreign.chains[ownChain], "-p udp -j ACCEPT")
@@ -157,11 +161,11 @@ func TestCheck(t *testing.T) {
 		{"address left", host["loopback"], Plan{}, Report{
 			Residue: []string{"ip addr del 169.254.169.254/32 dev lo label lo:azimds"}}},
 		{"jump gone", host["no jump"], iptablesPlan, Report{Delta: []string{jump}}},
-		{"guard gone", host["no guard"], iptablesPlan, Report{Delta: []string{guard}}},
-		{"guard not first", host["guard not first"], iptablesPlan, Report{Delta: []string{guard}}},
+		{"guard gone", host["no guard"], iptablesPlan, Report{Delta: []string{guard, refused}}},
+		{"guard not first", host["guard not first"], iptablesPlan, Report{Delta: []string{guard, refused}}},
 		{"guard of another port, too", host["guards of two ports"], iptablesPlan, Report{
 			Residue: []string{strings.Replace(rule{filterOutput, 1, protection(980)}.removing(), "azimds", `"azimds"`, 1)},
-			Delta:   []string{guard}}},
+			Delta:   []string{guard, refused}}},
 		{"somebody else's jump to our chain before ours", othersJump, iptablesPlan, Report{Delta: []string{jump}}},
 		{"route gone", host["no route"], iptablesPlan, Report{
 			Delta: []string{"ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254"}}},
@@ -172,6 +176,7 @@ func TestCheck(t *testing.T) {
 				"ip rule del iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169",
 				"ip route del local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254",
 				strings.Replace(rule{filterOutput, 1, protection(981)}.removing(), "azimds", `"azimds"`, 1),
+				strings.Replace(rule{filterOutput, 1, refusal(Endpoint)}.removing(), "azimds", `"azimds"`, 1),
 			},
 			Foreign: []string{`rule "-p udp -j ACCEPT" in chain AZIMDS`},
 		}},

@@ -32,6 +32,9 @@ type Plan struct {
 	// ExemptGroup is a group whose members, supplementary ones too, are not redirected: it lets an agent reach a real
 	// metadata service. 0 means none. IPTables only.
 	ExemptGroup uint32 `json:"exemptGroup,omitempty"`
+	// Shadows says that a real metadata service is behind the endpoint: who is not intercepted must go on reaching it, and
+	// is otherwise refused at once. IPTables only.
+	Shadows bool `json:"shadows,omitempty"`
 }
 
 // String prints the plan as the commands that would make it, one a line, in the order of Up. Run as root they do make it.

@@ -20,6 +20,7 @@ ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 `},
 		{"iptables", iptablesPlan, `
 iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+iptables -t filter -I OUTPUT 2 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REJECT --reject-with tcp-reset
 ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip rule add iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
 iptables -t nat -N AZIMDS
@@ -50,7 +51,7 @@ func TestPlanJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"mode":"iptables","endpoint":"169.254.169.254:80","owner":1001,"backend":"127.0.0.1:980","exemptGroup":4242}`
+	const want = `{"mode":"iptables","endpoint":"169.254.169.254:80","owner":1001,"backend":"127.0.0.1:980","exemptGroup":4242,"shadows":true}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}

@@ -51,18 +51,27 @@ func (r rule) remove(ctx context.Context, k kernel) error {
 	return k.firewall.Delete(ctx, r.chain, r.spec)
 }
 
-// guards are the rules in the filter table that keep everybody from dialling the backend directly.
+// guards are the rules in the filter table that keep everybody from dialling the backend directly, and everybody but the
+// owner from dialling the endpoint.
 //
 // Our listener would reset such a connection, but the connection tracker remembers it for seconds, and for that long its
 // source port is taken: when the owner's next connection has the same one, REDIRECT gives it another, and its owner can no
 // longer be found by the port that the server sees. Any user could so refuse the owner all tokens. What is rejected here is
 // never entered in the tracker. It never comes to the listener's queue either, where a dead connection could outlive its
 // client and be taken for the next one with that source port.
+//
+// A dial of the endpoint that is not redirected does the same: where it is lost on the way, the tracker waits two minutes
+// for an answer. Others than the owner see a closed port instead, at once, as where no metadata service is. Where a real one
+// is, they must reach it, and the owner's port can be taken so.
 func (p Plan) guards() []rule {
 	if p.Mode != IPTables {
 		return nil
 	}
-	return []rule{{filterOutput, 1, protection(p.Backend.Port())}}
+	guards := []rule{{filterOutput, 1, protection(p.Backend.Port())}}
+	if !p.Shadows {
+		guards = append(guards, rule{filterOutput, 2, refusal(p.Endpoint)})
+	}
+	return guards
 }
 
 // chainRules are the rules of our chain, in order.
@@ -117,6 +126,14 @@ func redirection(port uint16) string {
 func protection(port uint16) string {
 	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m conntrack ! --ctstate DNAT -m comment --comment %s "+
 		"-j REJECT --reject-with tcp-reset", backendAddr, port, ruleComment)
+}
+
+// refusal refuses what is dialled at the endpoint and was not redirected, which has another destination by now:
+//
+//	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REJECT --reject-with tcp-reset
+func refusal(endpoint netip.AddrPort) string {
+	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m comment --comment %s -j REJECT --reject-with tcp-reset",
+		endpoint.Addr(), endpoint.Port(), ruleComment)
 }
 
 func asPieces(rules []rule) []piece {

@@ -52,11 +52,14 @@ func isOurJump(spec string) bool {
 }
 
 // isOurGuard tells whether a rule of OUTPUT in filter is ours: it refuses what is dialled on 127.0.0.1 without a
-// redirection and carries our comment.
+// redirection, or at the endpoint, and carries our comment.
 func isOurGuard(spec string) bool {
 	words, err := splitSpec(spec)
-	return err == nil && follows(words, "-d", backendAddr.String()+"/32") && follows(words, "--ctstate", "DNAT") &&
-		follows(words, "-j", "REJECT") && follows(words, "--comment", ruleComment)
+	if err != nil || !follows(words, "-j", "REJECT") || !follows(words, "--comment", ruleComment) {
+		return false
+	}
+	return follows(words, "-d", backendAddr.String()+"/32") && follows(words, "--ctstate", "DNAT") ||
+		follows(words, "-d", Endpoint.Addr().String()+"/32")
 }
 
 // isOurs tells whether a rule in our chain has a shape that we make: the exemption, the redirection, or anything with our

@@ -10,7 +10,7 @@ import (
 var (
 	loopbackPlan = Plan{Mode: Loopback, Endpoint: Endpoint, Backend: Endpoint}
 	iptablesPlan = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1000, Backend: netip.MustParseAddrPort("127.0.0.1:981")}
-	exemptPlan   = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1001, Backend: netip.MustParseAddrPort("127.0.0.1:980"), ExemptGroup: 4242}
+	exemptPlan   = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1001, Backend: netip.MustParseAddrPort("127.0.0.1:980"), ExemptGroup: 4242, Shadows: true}
 )
 
 // states are what a namespace with the canaries of newFakeHost looks like under each plan.
@@ -53,6 +53,7 @@ ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 p
 ip rule iif lo to 169.254.169.254/32 uidrange 1000-1000 dport 80-80 lookup 169254 pref 40000 proto 169
 filter/OUTPUT:
   -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+  -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REJECT --reject-with tcp-reset
   -o lo -j ACCEPT
   -m comment --comment azimds -j REJECT
 nat/AZIMDS:
@@ -105,8 +106,7 @@ var leftovers = []struct {
 	}},
 	{"no guard", func(h *fakeHost) { h.chains[filterOutput] = h.chains[filterOutput][1:] }},
 	{"guard not first", func(h *fakeHost) {
-		own := h.chains[filterOutput]
-		own[0], own[1] = own[1], own[0]
+		h.chains[filterOutput] = slices.Insert(h.chains[filterOutput], 0, "-p udp -j ACCEPT")
 	}},
 	{"guards of two ports", func(h *fakeHost) {
 		h.chains[filterOutput] = slices.Insert(h.chains[filterOutput], 1, protection(980))

@@ -58,7 +58,10 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 	}
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
-	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log)}
+	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log), environ: os.Environ()}
+	if err := scrub(); err != nil {
+		return err
+	}
 	if !all {
 		o.tree = os.Getpid()
 	}
@@ -82,7 +85,7 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 		}
 		return l.err
 	}
-	code, err := l.command(command, signals)
+	code, err := l.command(command, o.environ, signals)
 	if err := ignoreExit(errors.Join(err, l.wait())); err != nil {
 		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("stopping the agent", "error", err)
 	}
@@ -102,18 +105,18 @@ func execArgs(cmd *cobra.Command, c config.Config) []string {
 }
 
 // command runs one command to its end and returns the exit code that a shell would give it.
-func (l *launch) command(command []string, signals <-chan os.Signal) (int, error) {
+func (l *launch) command(command, environ []string, signals <-chan os.Signal) (int, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return noCommand(command[0], err), nil
 	}
 	child := exec.Command(path, command[1:]...)
 	child.Args[0] = command[0]
+	child.Env = environFor(l.owner, environ)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if l.owner.UID != uint32(os.Getuid()) {
 		// A session of its own, as su -c has it: on root's terminal another user could type (ioctl_tty(2), TIOCSTI).
 		child.SysProcAttr = &syscall.SysProcAttr{Credential: l.groups.credential(l.owner), Setsid: true}
-		child.Env = environFor(l.owner, os.Environ())
 	}
 	if err := child.Start(); err != nil {
 		return noCommand(command[0], err), nil

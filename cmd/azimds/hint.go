@@ -69,7 +69,7 @@ func explainNetwork(err error, f *holder.Failure) {
 		f.Message = "a metadata service answers at 169.254.169.254 already: this looks like a cloud VM, and azimds does not take its place unasked"
 		f.Hint = "azimds run --shadow-metadata"
 	case errors.Is(err, netsetup.ErrNoIPTables):
-		f.Message = "mode iptables needs the program iptables, and it was not found in PATH, /usr/sbin or /sbin"
+		f.Message = "mode iptables needs the program iptables, and it was not found in /usr/sbin, /sbin, /usr/bin or /bin, nor as root's own in PATH"
 		f.Hint = "azimds run --mode loopback   # or install it: apt-get install iptables"
 	case errors.Is(err, netsetup.ErrLoopbackDown):
 		f.Message = "the loopback device is down, so nothing can reach 169.254.169.254 here"

@@ -51,6 +51,8 @@ type launchOptions struct {
 	quiet  bool     // print nothing on standard output
 	tree   int      // serve only descendants of this process; 0 serves all of the owner's
 	log    *slog.Logger
+	// environ is this process's environment before it was scrubbed: for the server, and for a command.
+	environ []string
 }
 
 // start starts the server and the holder. It returns when both are under way; ready and ended tell how it goes on.
@@ -111,7 +113,7 @@ func (l *launch) startServer(link *os.File, o launchOptions) error {
 	if os.Geteuid() == 0 {
 		l.server.SysProcAttr.Credential = l.groups.credential(l.owner, exemptGroup)
 	}
-	l.server.Env = serverEnviron(l.owner, o.config, os.Environ())
+	l.server.Env = serverEnviron(l.owner, o.config, o.environ)
 	if err := l.server.Start(); err != nil {
 		return errors.Join(fmt.Errorf("starting the server as %s: %w", l.owner, err), l.tether.Close())
 	}
@@ -153,6 +155,14 @@ func hold(ctx context.Context, end *os.File, o holder.Options) error {
 		return err
 	}
 	return holder.Run(ctx, link, o)
+}
+
+// scrub keeps what a person can set from the programs that this process starts as root.
+func scrub() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return netsetup.ScrubEnvironment()
 }
 
 // keepFiles keeps the files that this process was started with from processes of another user: they may be root's.

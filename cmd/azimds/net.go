@@ -67,7 +67,9 @@ func printPlan(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
 	if err != nil {
 		return err
 	}
-	plan, err := holder.NewPlan(cmd.Context(), mode, owner, exemptGroup)
+	want := wanted(c)
+	want.ExemptGroup = exemptGroup
+	plan, err := holder.NewPlan(cmd.Context(), mode, owner, want)
 	if err != nil {
 		return err
 	}

@@ -50,11 +50,15 @@ func runForeground(cmd *cobra.Command, readyFD int) error {
 	if err != nil {
 		return err
 	}
+	environ := os.Environ()
+	if err := scrub(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
-	l, err := start(ctx, launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log)})
+	l, err := start(ctx, launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log), environ: environ})
 	if err != nil {
 		return err
 	}

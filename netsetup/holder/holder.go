@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
 
 	"azimds/netsetup"
 )
-
-// selfDialLimit bounds the one connection that a holder makes through its own interception before it says ready.
-const selfDialLimit = 5 * time.Second
 
 // Options of a holder.
 type Options struct {
@@ -63,6 +59,19 @@ func (h *Holder) start(ctx context.Context) error {
 	ctx, cancel := h.watched(ctx)
 	defer cancel()
 	h.step("start", 2, "janitor")
+	err = h.intercept(ctx)
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil || errors.Is(err, cause):
+		return err
+	case err == nil:
+		return cause
+	default: // why it was given up, then what was
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+}
+
+func (h *Holder) intercept(ctx context.Context) error {
 	if err := h.janitor.awaitWatch(ctx); err != nil {
 		return err
 	}
@@ -78,14 +87,14 @@ func (h *Holder) start(ctx context.Context) error {
 		return err
 	}
 	h.step("start", 4, "choose")
+	if err := h.host.Guard(ctx, h.plan); err != nil { // before anybody can dial the listener directly
+		return err
+	}
 	if err := h.listen(ctx); err != nil {
 		return err
 	}
 	h.step("start", 5, "listen")
-	if err := h.host.Up(ctx, h.plan); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
+	return h.host.Up(ctx, h.plan)
 }
 
 // watched is ctx as long as the janitor lives.
@@ -108,21 +117,25 @@ func (h *Holder) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan, err := NewPlan(ctx, mode, h.options.Owner, h.options.ExemptGroup)
+	plan, err := NewPlan(ctx, mode, h.options.Owner, want)
 	if err != nil {
 		return err
 	}
 	h.plan, h.reason = plan, reason
+	if start, err := netsetup.UnprivilegedPortStart(); err != nil || int(plan.Backend.Port()) >= start {
+		h.options.Log.Warn("any local user may listen on our port when we are gone", "port", plan.Backend.Port(), "error", err)
+	}
 	return nil
 }
 
-// NewPlan is what the host should look like in mode, for owner. It looks for a free backend port where the mode needs one.
-func NewPlan(ctx context.Context, mode netsetup.Mode, owner Owner, exemptGroup uint32) (netsetup.Plan, error) {
+// NewPlan is what the host should look like in mode, for owner and as wanted. It looks for a free backend port where the
+// mode needs one.
+func NewPlan(ctx context.Context, mode netsetup.Mode, owner Owner, want netsetup.Want) (netsetup.Plan, error) {
 	plan := netsetup.Plan{Mode: mode, Endpoint: netsetup.Endpoint, Backend: netsetup.Endpoint, Owner: owner.UID}
 	if mode != netsetup.IPTables {
 		return plan, nil
 	}
-	plan.ExemptGroup = exemptGroup
+	plan.ExemptGroup, plan.Shadows = want.ExemptGroup, want.ShadowMetadata
 	var err error
 	plan.Backend, err = netsetup.FreeBackendPort(ctx)
 	return plan, err
@@ -215,67 +228,6 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 			if err := p.send(h.answer(ctx, m)); err != nil {
 				return err
 			}
-		}
-	}
-}
-
-// dialSelf proves that a connection of the owner's to the endpoint arrives at this server, and that the server is told by
-// the kernel that it is the owner's.
-func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
-	ctx, stop := context.WithTimeoutCause(ctx, selfDialLimit, errors.New("dialling ourselves: no answer in time"))
-	defer stop()
-	probe, err := newProbe(h.options.Owner)
-	if err != nil {
-		return err
-	}
-	defer probe.file.Close()
-	if err := p.send(Message{Kind: KindCheck, Inode: probe.inode}); err != nil {
-		return err
-	}
-	if _, err := h.await(ctx, p, KindExpect); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	asked := make(chan error, 1)
-	go func() {
-		err := probe.ask(ctx, h.plan.Endpoint)
-		if err != nil {
-			err = fmt.Errorf("dialling ourselves: %w", err)
-			cancel(err)
-		}
-		asked <- err
-	}()
-	seen, err := h.await(ctx, p, KindSeen)
-	if err != nil {
-		cancel(err)
-	}
-	if askErr := <-asked; err == nil {
-		err = askErr
-	}
-	if err == nil && seen.UID != h.options.Owner.UID {
-		err = fmt.Errorf("dialling ourselves: the server saw uid %d and not %s", seen.UID, h.options.Owner)
-	}
-	return err
-}
-
-// await waits for a message of the kind wanted and answers what the server asks meanwhile: it has the listeners, and a
-// client's connection can be before ours.
-func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error) {
-	for {
-		m, err := p.next(ctx)
-		switch {
-		case err != nil:
-			return Message{}, err
-		case m.Kind == want:
-			return m, nil
-		case m.Kind == KindStop:
-			return Message{}, errStopAsked
-		case m.Kind != KindAsk:
-			return Message{}, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
-		}
-		if err := p.send(h.answer(ctx, m)); err != nil {
-			return Message{}, err
 		}
 	}
 }

@@ -40,6 +40,7 @@ func network(ctx context.Context) ([]string, error) {
 		{"ip", "rule", "show"},
 		{"ip", "route", "show", "table", "all"},
 		{"iptables-save", "-t", "nat"},
+		{"iptables-save", "-t", "filter"},
 	} {
 		if _, err := exec.LookPath(tool[0]); err != nil {
 			continue
