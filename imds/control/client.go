@@ -58,6 +58,9 @@ func (c *Client) Stop(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/stop", nil, nil)
 }
 
+// maxReply bounds what is read of an answer, in bytes: root may ask, and the agent is another user's.
+const maxReply = 4 << 20
+
 func (c *Client) call(ctx context.Context, method, path string, form url.Values, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://azimds"+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -79,7 +82,7 @@ func (c *Client) call(ctx context.Context, method, path string, form url.Values,
 	if into == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(into); err != nil {
 		return fmt.Errorf("decoding the agent's answer: %w", err)
 	}
 	return nil

@@ -1,190 +1,360 @@
-package control_test
+package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"azimds/imds/control"
 	"azimds/imds/token"
 	"azimds/test/netns"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-const (
-	owner    = 61244
-	stranger = 61245
-	secret   = "eyJ0eXAiOiJKV1QifQ.e30.c2lnbmF0dXJl"
-)
-
-// clientEnv makes this test binary a client that asks for a status and a token at the socket named.
-const clientEnv = "CONTROL_TEST_SOCKET"
+// clientVariable makes the test binary a client of the socket it names, which asks for everything and prints the answers.
+const clientVariable = "CONTROL_TEST_SOCKET"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(clientEnv); path != "" {
-		os.Exit(client(path))
+	if path := os.Getenv(clientVariable); path != "" {
+		askAll(NewClient(path))
+		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(netns.Main(m))
 }
 
-func client(path string) int {
-	c := control.NewClient(path)
+func askAll(c *Client) {
 	status, err := c.Status(context.Background())
-	fmt.Println("status", status.Version, errorText(err))
-	reply, err := c.Token(context.Background(), "r")
-	fmt.Println("token", reply.AccessToken, reply.Error, errorText(err))
-	return 0
-}
-
-func errorText(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, fs.ErrPermission):
-		return "permission"
-	default:
-		return "error"
+	if errors.Is(err, fs.ErrPermission) {
+		fmt.Println("no permission")
+		return
 	}
+	fmt.Printf("status %s %v\n", status.Version, err)
+	reply, err := c.Token(context.Background(), "https://vault.azure.net")
+	fmt.Printf("token %s%s %v\n", reply.AccessToken, reply.Error, err)
+	fmt.Printf("stop %v\n", c.Stop(context.Background()))
 }
 
-// fake is an agent that remembers what it was asked.
-type fake struct {
-	pid     int
-	stopped chan struct{}
+// fakeAgent is an agent with one token.
+type fakeAgent struct {
+	err     error // what Status and Stop return
+	fetch   func(ctx context.Context) error
+	asked   atomic.Pointer[token.Request]
+	pid     atomic.Int64
+	stopped atomic.Bool
 }
 
-func (f *fake) Status(context.Context) (control.Status, error) {
-	return control.Status{Version: "v1"}, nil
+var expires = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func (a *fakeAgent) Status(context.Context) (Status, error) {
+	return Status{Version: "1.2.3", Owner: Owner{UID: 4242}, Residue: []string{"ip addr del"}}, a.err
 }
 
-func (f *fake) Token(_ context.Context, pid int, r token.Request) (token.Token, error) {
-	f.pid = pid
-	if r.Resource == "none" {
-		return token.Token{}, &token.Error{Kind: token.ErrSignInRequired, Message: "nobody is signed in", Command: "az login"}
+func (a *fakeAgent) Token(ctx context.Context, pid int, r token.Request) (token.Token, error) {
+	a.asked.Store(&r)
+	a.pid.Store(int64(pid))
+	if a.fetch != nil {
+		if err := a.fetch(ctx); err != nil {
+			return token.Token{}, err
+		}
 	}
-	return token.Token{Value: token.NewSecret(secret), ExpiresOn: time.Unix(1, 0)}, nil
+	return token.Token{Value: token.NewSecret("secret"), ExpiresOn: expires}, nil
 }
 
-func (f *fake) Refresh(resource string) int { return len(resource) }
+func (a *fakeAgent) Refresh(resource string) int { return len(resource) }
 
-func (f *fake) Stop(context.Context) error {
-	close(f.stopped)
-	return nil
+func (a *fakeAgent) Stop(context.Context) error {
+	a.stopped.Store(true)
+	return a.err
 }
 
-// start serves a fake for uid on a socket that every uid may connect to: who is refused is refused by the server.
-func start(t *testing.T, uid uint32) (path string, f *fake) {
+// server is Serve under test.
+type server struct {
+	path   string
+	logged *bytes.Buffer // read it after stop
+	stop   func() error
+}
+
+// start serves agent to owner on a socket that every user may connect to.
+func start(t *testing.T, owner uint32, agent Agent) server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "control-")
+	dir, err := os.MkdirTemp("", "control-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path = filepath.Join(dir, "socket")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err := errors.Join(err, os.Chmod(dir, 0o755), os.Chmod(path, 0o777)); err != nil {
-		t.Fatal(err)
-	}
-	f = &fake{stopped: make(chan struct{})}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- control.Serve(ctx, ln, uid, f, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
 	})
-	return path, f
-}
-
-// askAs asks as another user, from a process of its own.
-func askAs(t *testing.T, uid uint32, path string) string {
-	t.Helper()
-	exe, err := os.ReadFile("/proc/self/exe")
+	s := server{path: filepath.Join(dir, "control.sock"), logged: &bytes.Buffer{}}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.path, Net: "unix"})
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Chmod(s.path, 0o777))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(filepath.Dir(path), "client-"+strconv.Itoa(int(uid)))
-	if err := os.WriteFile(program, exe, 0o755); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, ln, owner, agent, slog.New(slog.NewTextHandler(s.logged, nil))) }()
+	s.stop = func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			ended <- nil
+			return err
+		case <-t.Context().Done():
+			return t.Context().Err()
+		}
 	}
-	cmd := exec.Command(program)
-	cmd.Dir = "/"
-	cmd.Env = []string{clientEnv + "=" + path, "GORACE=atexit_sleep_ms=0"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("asking as uid %d: %v\n%s", uid, err, out)
-	}
-	return string(out)
+	t.Cleanup(cancel)
+	return s
 }
 
-// TestPeers wants the owner served, root told the status and given no token, and a stranger hung up on.
-func TestPeers(t *testing.T) {
-	netns.Root(t)
-	path, _ := start(t, owner)
-	if out := askAs(t, owner, path); !strings.Contains(out, "status v1 \n") || !strings.Contains(out, "token "+secret) {
-		t.Errorf("the owner: %s", out)
-	}
-	if out := askAs(t, 0, path); !strings.Contains(out, "status v1 \n") || strings.Contains(out, secret) {
-		t.Errorf("root: %s", out)
-	}
-	if out := askAs(t, stranger, path); !strings.Contains(out, "status  error\n") || strings.Contains(out, secret) {
-		t.Errorf("a stranger: %s", out)
-	}
-}
+// myself is who runs the tests: the owner, where one user is enough.
+func myself() uint32 { return uint32(os.Getuid()) }
 
-// TestCalls goes through everything that a client can ask.
-func TestCalls(t *testing.T) {
-	path, agent := start(t, uint32(os.Getuid()))
-	c := control.NewClient(path)
+func TestClient(t *testing.T) {
+	var agent fakeAgent
+	s := start(t, myself(), &agent)
+	c := NewClient(s.path)
 	status, err := c.Status(t.Context())
-	if diff := cmp.Diff(control.Status{Version: "v1"}, status); diff != "" || err != nil {
-		t.Errorf("Status: %v (-want +got):\n%s", err, diff)
+	if err != nil {
+		t.Fatal(err)
 	}
-	reply, err := c.Token(t.Context(), "r")
-	if err != nil || reply.AccessToken != secret || !reply.ExpiresOn.Equal(time.Unix(1, 0)) || agent.pid != os.Getpid() {
-		t.Errorf("Token: %+v, %v, for process %d", reply, err, agent.pid)
+	want, _ := agent.Status(t.Context())
+	if diff := cmp.Diff(want, status); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
 	}
-	reply, err = c.Token(t.Context(), "none")
-	if diff := cmp.Diff(control.TokenReply{Error: "nobody is signed in", Hint: "az login"}, reply); diff != "" || err != nil {
-		t.Errorf("Token that cannot be had: %v (-want +got):\n%s", err, diff)
+	const resource = "https://vault.azure.net/?a=b&c=d+e%20f"
+	reply, err := c.Token(t.Context(), resource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(TokenReply{AccessToken: "secret", ExpiresOn: expires}, reply); diff != "" {
+		t.Errorf("token (-want +got):\n%s", diff)
+	}
+	if got := agent.asked.Load(); *got != (token.Request{Resource: resource}) {
+		t.Errorf("the agent was asked for %+v", got)
+	}
+	if got := agent.pid.Load(); got != int64(os.Getpid()) {
+		t.Errorf("the agent was told of process %d, want %d", got, os.Getpid())
 	}
 	if n, err := c.Refresh(t.Context(), "four"); n != 4 || err != nil {
-		t.Errorf("Refresh: %d, %v", n, err)
+		t.Errorf("refresh dropped %d, %v", n, err)
 	}
-	if err := c.Stop(t.Context()); err != nil {
-		t.Errorf("Stop: %v", err)
+	if err := c.Stop(t.Context()); err != nil || !agent.stopped.Load() {
+		t.Errorf("stop: %v, reached the agent: %t", err, agent.stopped.Load())
 	}
-	<-agent.stopped
+	if err := s.stop(); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if strings.Contains(s.logged.String(), "secret") {
+		t.Errorf("a token was logged:\n%s", s.logged)
+	}
 }
 
-// TestNoAgent wants a socket that is not there, and one that nobody listens on, told from others' sockets.
-func TestNoAgent(t *testing.T) {
-	dir := t.TempDir()
-	stale := filepath.Join(dir, "stale")
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+func TestClientSaysWhatIsWrong(t *testing.T) {
+	agent := &fakeAgent{err: errors.New("no such luck")}
+	s := start(t, myself(), agent)
+	c := NewClient(s.path)
+	const refused = `asking the agent: it answered "no such luck": the agent refused`
+	if _, err := c.Status(t.Context()); err == nil || err.Error() != refused {
+		t.Errorf("status: %v, want %s", err, refused)
+	}
+	if err := c.Stop(t.Context()); err == nil || err.Error() != refused {
+		t.Errorf("stop: %v, want %s", err, refused)
+	}
+	for _, tt := range []struct {
+		err           error
+		message, hint string
+	}{
+		{&token.Error{Kind: token.ErrSignInRequired, Message: "nobody is signed in", Command: "az login"}, "nobody is signed in", "az login"},
+		{fmt.Errorf("asking az: %w", io.ErrUnexpectedEOF), "asking az: unexpected EOF", ""},
+	} {
+		agent.fetch = func(context.Context) error { return tt.err }
+		got, err := c.Token(t.Context(), "x")
+		if want := (TokenReply{Error: tt.message, Hint: tt.hint}); err != nil || got != want {
+			t.Errorf("token: %+v, %v, want %+v", got, err, want)
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNoAgent) {
+		t.Errorf("after the end: %v, want %v", err, ErrNoAgent)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
-	for _, path := range []string{filepath.Join(dir, "none"), stale} {
-		if _, err := control.NewClient(path).Status(t.Context()); !errors.Is(err, control.ErrNoAgent) {
-			t.Errorf("Status at %q: %v, want ErrNoAgent", path, err)
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrNoAgent) {
+		t.Errorf("with a dead agent's socket: %v, want %v", err, ErrNoAgent)
+	}
+}
+
+// A client gives up when its context ends, on an agent that never answers.
+func TestClientDoesNotWaitForever(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
 		}
+		defer conn.Close()
+		cancel()
+		<-t.Context().Done()
+	}()
+	if _, err := NewClient(path).Status(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Status returned %v, want %v", err, context.Canceled)
+	}
+}
+
+// A token may take longer than a request may take to arrive.
+func TestSlowTokenIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := start(t, myself(), &fakeAgent{fetch: func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(readLimit + time.Second):
+			return nil
+		}
+	}})
+	got, err := NewClient(s.path).Token(t.Context(), "x")
+	if err != nil || got.AccessToken != "secret" {
+		t.Errorf("token: %+v, %v", got, err)
+	}
+}
+
+// The end does not wait for a request that goes on, and the request's context ends.
+func TestServeEndsWithARequestUnderWay(t *testing.T) {
+	t.Parallel()
+	reached, left := make(chan struct{}), make(chan error, 1)
+	s := start(t, myself(), &fakeAgent{fetch: func(ctx context.Context) error {
+		close(reached)
+		<-ctx.Done()
+		left <- ctx.Err()
+		return ctx.Err()
+	}})
+	asked := make(chan error, 1)
+	go func() {
+		_, err := NewClient(s.path).Token(t.Context(), "x")
+		asked <- err
+	}()
+	<-reached
+	if err := s.stop(); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the request ended with %v", err)
+	}
+	if err := <-asked; err == nil {
+		t.Error("the client got an answer")
+	}
+}
+
+// What is asked for by another method or path does not reach the agent.
+func TestServeRefuses(t *testing.T) {
+	var agent fakeAgent
+	s := start(t, myself(), &agent)
+	c := NewClient(s.path)
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{
+		{http.MethodPost, "/status", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/token?resource=x", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/stop", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/refresh", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/metadata/identity/oauth2/token?resource=x", http.StatusNotFound},
+		{http.MethodGet, "/", http.StatusNotFound},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://azimds"+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != tt.want {
+			t.Errorf("%s %s: %d, want %d", tt.method, tt.path, resp.StatusCode, tt.want)
+		}
+	}
+	if agent.asked.Load() != nil || agent.stopped.Load() {
+		t.Error("the agent was reached")
+	}
+}
+
+// The owner gets everything and root everything but a token; another user is hung up on, although the file system lets
+// them connect, and is told so by the file system where it does not.
+func TestServeIsForTheOwner(t *testing.T) {
+	netns.Root(t)
+	const owner, other = 4242, 4244
+	var agent fakeAgent
+	s := start(t, owner, &agent)
+	askAs := func(uid uint32) string {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args[0] = "client"
+		cmd.Dir = "/"
+		cmd.Env = append(os.Environ(), clientVariable+"="+s.path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("client of uid %d: %v", uid, err)
+		}
+		return string(out)
+	}
+	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nstop <nil>\n"; got != want {
+		t.Errorf("the owner got:\n%swant:\n%s", got, want)
+	}
+	agent.asked.Store(nil)
+	if got, want := askAs(0), "status 1.2.3 <nil>\ntoken tokens are for uid 4242 alone <nil>\nstop <nil>\n"; got != want {
+		t.Errorf("root got:\n%swant:\n%s", got, want)
+	}
+	agent.stopped.Store(false)
+	for line := range strings.Lines(askAs(other)) {
+		if strings.Contains(line, "<nil>") || strings.Contains(line, "1.2.3") {
+			t.Errorf("another user got %s", line)
+		}
+	}
+	if agent.asked.Load() != nil || agent.stopped.Load() {
+		t.Error("who is not the owner reached the agent")
+	}
+	if err := os.Chmod(s.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := askAs(other); got != "no permission\n" {
+		t.Errorf("another user, stopped by the file system, got %s", got)
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if got := strings.Count(s.logged.String(), `msg="refused a control connection" uid=4244`); got == 0 {
+		t.Errorf("no refusal was logged:\n%s", s.logged)
 	}
 }

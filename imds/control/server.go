@@ -15,10 +15,12 @@ import (
 	"azimds/imds/token"
 )
 
-// Limits of a control connection. A token may have to be fetched, which takes as long as the credential's own limit.
+// Limits of a control connection: for a request to arrive, for those under way at the end, and of a form, in bytes. The
+// answer has none: a token may have to be fetched, which takes as long as the credential's own limit.
 const (
 	readLimit  = 5 * time.Second
 	drainLimit = time.Second
+	maxBody    = 64 << 10
 )
 
 // Agent is what a control socket controls.
@@ -32,7 +34,7 @@ type Agent interface {
 	Stop(ctx context.Context) error
 }
 
-// TokenReply answers a token request. It goes to the owner or to root only.
+// TokenReply answers a token request. It goes to the owner only.
 type TokenReply struct {
 	AccessToken string    `json:"access_token,omitempty"`
 	ExpiresOn   time.Time `json:"expires_on,omitzero"`
@@ -48,6 +50,40 @@ type RefreshReply struct {
 // Serve answers on ln until ctx ends. Peers other than owner and root are hung up on; root may look and stop, and gets no
 // token unless root is the owner.
 func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           http.MaxBytesHandler(handler(owner, agent, log), maxBody),
+		ReadHeaderTimeout: readLimit,
+		ReadTimeout:       readLimit,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if known, ok := c.(*peerConn); ok {
+				return context.WithValue(ctx, peerKey{}, known.peer)
+			}
+			return ctx
+		},
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(&ownersOnly{ln, owner, log}) }()
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serving the control socket: %w", err), srv.Close())
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	err := srv.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// handler routes requests to agent.
+func handler(owner uint32, agent Agent, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := agent.Status(r.Context())
@@ -81,36 +117,7 @@ func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent,
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	srv := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: readLimit,
-		ReadTimeout:       readLimit,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if known, ok := c.(*peerConn); ok {
-				return context.WithValue(ctx, peerKey{}, known.peer)
-			}
-			return ctx
-		},
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(&ownersOnly{ln, owner, log}) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving the control socket: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
-	defer cancel()
-	err := srv.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = srv.Close()
-	}
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
+	return mux
 }
 
 // Explain says an error in one sentence, with the command that mends it where there is one.
@@ -138,6 +145,7 @@ type ownersOnly struct {
 // peerKey is the context's key for who is at the other end.
 type peerKey struct{}
 
+// peerConn is a connection of a known process's.
 type peerConn struct {
 	net.Conn
 	peer *unix.Ucred

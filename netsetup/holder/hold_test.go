@@ -16,22 +16,36 @@ import (
 	"azimds/test/netns"
 )
 
+// hold is Hold under test.
+type hold struct {
+	socket string // to attach to
+	cancel context.CancelFunc
+	ended  chan error // what Hold returned
+}
+
 // startHold runs Hold in ns and waits until servers can connect.
-func startHold(t *testing.T, ns *netns.NS, o Options) (socket string, stop func() error) {
+func startHold(t *testing.T, ns *netns.NS, o Options) *hold {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended, ready := make(chan error, 1), make(chan string, 1)
+	h := &hold{cancel: cancel, ended: make(chan error, 1)}
+	ready := make(chan string, 1)
 	go func() {
-		ended <- ns.Do(func() error {
+		h.ended <- ns.Do(func() error {
 			return Hold(ctx, o, func(h *Holder) { ready <- filepath.Join(h.state.Dir, attachFile) })
 		})
 	}()
 	select {
-	case socket = <-ready:
-	case err := <-ended:
+	case h.socket = <-ready:
+	case err := <-h.ended:
 		t.Fatalf("Hold returned %v", err)
 	}
-	return socket, func() error { cancel(); return <-ended }
+	return h
+}
+
+// stop ends the context and waits.
+func (h *hold) stop() error {
+	h.cancel()
+	return <-h.ended
 }
 
 func attach(t *testing.T, socket string) *fakeServer {
@@ -47,9 +61,9 @@ func attach(t *testing.T, socket string) *fakeServer {
 // Servers come and go; a connection made in between is queued, and the next server answers it.
 func TestHoldServesOneServerAfterAnother(t *testing.T) {
 	inNamespace(t, func(ns *netns.NS) {
-		socket, stop := startHold(t, ns, options(t, "janitor"))
+		h := startHold(t, ns, options(t, "janitor"))
 		for _, end := range []Kind{KindStop, ""} {
-			s := attach(t, socket)
+			s := attach(t, h.socket)
 			s.send(Message{Kind: KindHello})
 			s.check()
 			if end != "" {
@@ -71,7 +85,7 @@ func TestHoldServesOneServerAfterAnother(t *testing.T) {
 		if _, err := client.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil {
 			t.Fatal(err)
 		}
-		s := attach(t, socket)
+		s := attach(t, h.socket)
 		s.send(Message{Kind: KindHello})
 		s.receive(KindOffer)
 		s.receive(KindCheck)
@@ -81,7 +95,7 @@ func TestHoldServesOneServerAfterAnother(t *testing.T) {
 			t.Errorf("the queued client got %q, %v", answer, err)
 		}
 		s.link.Close()
-		if err := stop(); err != nil {
+		if err := h.stop(); err != nil {
 			t.Errorf("Hold returned %v", err)
 		}
 	})
@@ -90,8 +104,8 @@ func TestHoldServesOneServerAfterAnother(t *testing.T) {
 // A second server waits until the first has gone.
 func TestHoldServesOneServerAtATime(t *testing.T) {
 	inNamespace(t, func(ns *netns.NS) {
-		socket, stop := startHold(t, ns, options(t, "janitor"))
-		first, second := attach(t, socket), attach(t, socket)
+		h := startHold(t, ns, options(t, "janitor"))
+		first, second := attach(t, h.socket), attach(t, h.socket)
 		first.send(Message{Kind: KindHello})
 		first.check()
 		second.send(Message{Kind: KindHello})
@@ -99,7 +113,7 @@ func TestHoldServesOneServerAtATime(t *testing.T) {
 		first.receive(KindAnswer)
 		first.leave()
 		second.check()
-		if err := stop(); err != nil {
+		if err := h.stop(); err != nil {
 			t.Errorf("Hold returned %v", err)
 		}
 		second.receive(KindStopped)
@@ -109,9 +123,9 @@ func TestHoldServesOneServerAtATime(t *testing.T) {
 // A server that fails its check is told why, and the next one is served.
 func TestHoldOutlivesABadServer(t *testing.T) {
 	inNamespace(t, func(ns *netns.NS) {
-		socket, stop := startHold(t, ns, options(t, "janitor"))
-		silent := attach(t, socket)
-		bad := attach(t, socket)
+		h := startHold(t, ns, options(t, "janitor"))
+		silent := attach(t, h.socket)
+		bad := attach(t, h.socket)
 		bad.send(Message{Kind: KindHello})
 		if _, _, err := silent.link.Receive(); err == nil {
 			t.Error("a server that says nothing was told something")
@@ -121,10 +135,10 @@ func TestHoldOutlivesABadServer(t *testing.T) {
 		bad.send(Message{Kind: KindReady})
 		bad.receive(KindFailed)
 		bad.leave()
-		good := attach(t, socket)
+		good := attach(t, h.socket)
 		good.send(Message{Kind: KindHello})
 		good.check()
-		if err := stop(); err != nil {
+		if err := h.stop(); err != nil {
 			t.Errorf("Hold returned %v", err)
 		}
 		good.receive(KindStopped)
@@ -136,9 +150,9 @@ func TestHoldEndsWithItsJanitor(t *testing.T) {
 	for _, hello := range []bool{false, true} {
 		inNamespace(t, func(ns *netns.NS) {
 			o := options(t, "janitor")
-			pid := janitorPID(&o)
-			socket, stop := startHold(t, ns, o)
-			s := attach(t, socket)
+			pid := janitorPID(t, &o)
+			h := startHold(t, ns, o)
+			s := attach(t, h.socket)
 			if hello {
 				s.send(Message{Kind: KindHello})
 				s.check()
@@ -152,7 +166,7 @@ func TestHoldEndsWithItsJanitor(t *testing.T) {
 			if _, _, err := s.link.Receive(); err == nil {
 				t.Error("the link did not end")
 			}
-			if err := stop(); err == nil {
+			if err := <-h.ended; err == nil {
 				t.Error("Hold returned nil")
 			}
 		})
@@ -164,9 +178,9 @@ func TestHoldAttendsToTheOwnerAlone(t *testing.T) {
 	inNamespace(t, func(ns *netns.NS) {
 		o := options(t, "janitor")
 		o.Owner = Owner{UID: 4242, GID: 4243, Name: "owner"}
-		socket, stop := startHold(t, ns, o)
+		h := startHold(t, ns, o)
 		server := func(uid uint32) string {
-			cmd := exec.Command("/proc/self/exe", socket)
+			cmd := exec.Command("/proc/self/exe", h.socket)
 			cmd.Args[0] = "server"
 			cmd.Env = append(os.Environ(), roleVariable+"=server")
 			cmd.Dir = "/"
@@ -187,7 +201,7 @@ func TestHoldAttendsToTheOwnerAlone(t *testing.T) {
 		if got := server(0); got == string(KindOffer) {
 			t.Errorf("root, who is not the owner, heard %q", got)
 		}
-		if err := os.Chmod(socket, 0o666); err != nil {
+		if err := os.Chmod(h.socket, 0o666); err != nil {
 			t.Fatal(err)
 		}
 		if got := server(4244); got == string(KindOffer) || strings.Contains(got, "permission denied") {
@@ -196,7 +210,7 @@ func TestHoldAttendsToTheOwnerAlone(t *testing.T) {
 		if got := server(4242); got != string(KindOffer) {
 			t.Errorf("the owner then heard %q", got)
 		}
-		if err := stop(); err != nil {
+		if err := h.stop(); err != nil {
 			t.Errorf("Hold returned %v", err)
 		}
 	})

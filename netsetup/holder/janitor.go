@@ -44,7 +44,7 @@ type janitor struct {
 // lifeline as its standard input. It shares the lock, which a flock(2) on one open file allows: while a janitor is at work
 // after its holder's death, no new holder starts.
 func startJanitor(command []string, stderr *os.File, state *State) (*janitor, error) {
-	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it must outlive every context of its holder's
+	cmd := exec.Command(command[0], command[1:]...) // without a context: it outlives every one of its holder's
 	if stderr != nil {
 		cmd.Stderr = stderr
 	}
@@ -166,10 +166,11 @@ func RunJanitor(ctx context.Context, state *State, lifeline io.Reader, answers i
 		return state.Remove()
 	}
 	removed, err := host.Sweep(context.WithoutCancel(ctx))
+	err = errors.Join(err, state.Remove()) // before a word is logged: the log may be a pipe that nobody reads
 	for _, what := range removed {
 		log.Warn("removed what a dead holder left", "what", what)
 	}
-	return errors.Join(err, state.Remove())
+	return err
 }
 
 // janitorIgnores are the signals that end a process from a terminal, from a service manager, or by a reader's death.

@@ -12,6 +12,8 @@ import (
 
 	"azimds/netsetup"
 	"azimds/test/netns"
+
+	"golang.org/x/sys/unix"
 )
 
 // roleVariable makes the test binary another process than a test: see roles.
@@ -34,8 +36,7 @@ var roles = map[string]func() error{
 	},
 	"janitor that stays": func() error {
 		_, err := io.WriteString(os.Stdout, watching)
-		<-context.Background().Done()
-		return err
+		return errors.Join(err, unix.Pause())
 	},
 	"server": func() error { // connects to the attach socket and prints what it hears
 		link, err := DialLink(os.Args[1])
@@ -71,7 +72,7 @@ func options(t *testing.T, janitor string) Options {
 	return Options{
 		Want:    netsetup.Want{Mode: netsetup.Loopback},
 		Owner:   root,
-		Janitor: []string{"/usr/bin/env", roleVariable + "=" + janitor, "/proc/" + fmt.Sprint(os.Getpid()) + "/exe"},
+		Janitor: []string{"/usr/bin/env", roleVariable + "=" + janitor, "GORACE=atexit_sleep_ms=0", "/proc/" + fmt.Sprint(os.Getpid()) + "/exe"},
 		Explain: func(err error) Failure { return Failure{Message: err.Error(), Exit: 1} },
 		InTree:  func(inode uint64) (bool, error) { return inode == 4711, nil },
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -23,13 +23,15 @@ type peer struct {
 	link *Link
 	in   chan Message
 	done chan struct{}
+	// cancel ends what is under way for the server, and the reader when nobody takes what it has read.
+	cancel context.CancelCauseFunc
 }
 
 // follow starts reading from link. The context it returns ends, with a cause, when the link does: whatever is under way
 // for a server that has died is given up.
 func follow(ctx context.Context, link *Link) (context.Context, *peer) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &peer{link: link, in: make(chan Message, 16), done: make(chan struct{})}
+	p := &peer{link: link, in: make(chan Message, 16), done: make(chan struct{}), cancel: cancel}
 	go func() {
 		defer close(p.done)
 		cancel(p.read(ctx))
@@ -87,6 +89,7 @@ func (p *peer) tell(log *slog.Logger, m Message) {
 
 // close ends the link and waits for the reader.
 func (p *peer) close() error {
+	p.cancel(nil)
 	err := p.link.Close()
 	<-p.done
 	return err

@@ -84,10 +84,10 @@ func (h *Holder) finish(ctx context.Context, p *peer, end error) error {
 
 // unlessEnded is err, unless the end of ctx is reason enough.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // fail tells the server why, in words.
@@ -120,13 +120,12 @@ func Hold(ctx context.Context, o Options, ready func(*Holder)) error {
 	ready(h)
 	for {
 		conn, err := ln.AcceptUnix()
-		if inner.Err() != nil {
-			err = context.Cause(inner)
-		}
-		if err != nil {
-			if conn != nil {
-				conn.Close()
-			}
+		switch {
+		case inner.Err() != nil && err == nil:
+			return errors.Join(h.finish(ctx, nil, context.Cause(inner)), conn.Close())
+		case inner.Err() != nil:
+			return h.finish(ctx, nil, context.Cause(inner))
+		case err != nil:
 			return h.finish(ctx, nil, fmt.Errorf("accepting a server: %w", err))
 		}
 		link := &Link{conn: conn}

@@ -13,9 +13,74 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// selfDialLimit bounds the one connection that a holder makes through its own interception before it says ready.
+const selfDialLimit = 5 * time.Second
+
+// dialSelf proves that a connection of the owner's to the endpoint arrives at this server, and that the server is told by
+// the kernel that it is the owner's.
+func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
+	ctx, stop := context.WithTimeoutCause(ctx, selfDialLimit, errors.New("dialling ourselves: no answer in time"))
+	defer stop()
+	probe, err := newProbe(h.options.Owner)
+	if err != nil {
+		return err
+	}
+	defer probe.file.Close()
+	if err := p.send(Message{Kind: KindCheck, Inode: probe.inode}); err != nil {
+		return err
+	}
+	if _, err := h.await(ctx, p, KindExpect); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	asked := make(chan error, 1)
+	go func() {
+		err := probe.ask(ctx, h.plan.Endpoint)
+		if err != nil {
+			err = fmt.Errorf("dialling ourselves: %w", err)
+			cancel(err)
+		}
+		asked <- err
+	}()
+	seen, err := h.await(ctx, p, KindSeen)
+	if err != nil {
+		cancel(err)
+	}
+	if askErr := <-asked; err == nil {
+		err = askErr
+	}
+	if err == nil && seen.UID != h.options.Owner.UID {
+		err = fmt.Errorf("dialling ourselves: the server saw uid %d and not %s", seen.UID, h.options.Owner)
+	}
+	return err
+}
+
+// await waits for a message of the kind wanted and answers what the server asks meanwhile: it has the listeners, and a
+// client's connection can be before ours.
+func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error) {
+	for {
+		m, err := p.next(ctx)
+		switch {
+		case err != nil:
+			return Message{}, err
+		case m.Kind == want:
+			return m, nil
+		case m.Kind == KindStop:
+			return Message{}, errStopAsked
+		case m.Kind != KindAsk:
+			return Message{}, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
+		}
+		if err := p.send(h.answer(ctx, m)); err != nil {
+			return Message{}, err
+		}
+	}
+}
 
 // probe is a connection of the holder's own through the interception, as the owner would make it.
 type probe struct {
@@ -92,8 +157,9 @@ func (p *probe) ask(ctx context.Context, endpoint netip.AddrPort) error {
 	return nil
 }
 
-// maxAnswer bounds what is read of an answer, in bytes: it comes from the server, which root does not trust.
-const maxAnswer = 16 << 10
+// maxAnswer bounds what is read of an answer, in bytes. It comes from the server, which root does not trust, and an error
+// that quotes it must fit into a message.
+const maxAnswer = 4 << 10
 
 func exchange(ctx context.Context, conn net.Conn, endpoint netip.AddrPort) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+endpoint.Addr().String()+"/metadata/identity/oauth2/token", nil)

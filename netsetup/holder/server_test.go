@@ -96,16 +96,24 @@ func (s *fakeServer) listener(file *os.File) net.Listener {
 // answer serves the endpoint until it is closed, with a status, as a server of a name, and tells of each connection what
 // seen says.
 func (s *fakeServer) answer(status int, name string, seen Message) {
-	endpoint := s.endpoint
-	go http.Serve(endpoint, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if seen.Kind != "" {
 			if err := s.link.Send(seen); err != nil && !errors.Is(err, net.ErrClosed) {
-				s.t.Log(err)
+				s.t.Error(err)
 			}
 		}
 		w.Header().Set("Server", name)
 		w.WriteHeader(status)
-	}))
+	})
+	endpoint := s.endpoint
+	ended := make(chan error, 1)
+	go func() { ended <- http.Serve(endpoint, handler) }()
+	s.t.Cleanup(func() {
+		endpoint.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			s.t.Error(err)
+		}
+	})
 }
 
 // check takes the offer and goes through the holder's own connection, with the answers that a good server gives.
