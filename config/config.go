@@ -7,18 +7,22 @@ import (
 
 // Config is everything azimds can be told, as values ready for use. The zero Config is not valid; start from [Default].
 type Config struct {
-	Mode           Mode       // how requests are intercepted
-	User           string     // owner: login name or uid; empty means whoever started azimds
-	ShadowMetadata bool       // intercept although a real metadata service answers
-	Credential     Credential // where tokens come from
-	Tenant         string     // GUID or domain; empty means the credential's own
-	AuthorityHost  string     // https URL without a path; empty means the public cloud
-	CAFile         string     // absolute path of PEM certificates trusted beside the system's; empty means none
-	Log            Log
-	AzureCLI       AzureCLI
-	ClientSecret   ClientSecret
-	Emulated       Emulated
-	Limits         Limits
+	Mode              Mode       // how requests are intercepted
+	User              string     // owner: login name or uid; empty means whoever started azimds
+	ShadowMetadata    bool       // intercept although a real metadata service answers
+	Credential        Credential // where tokens come from
+	Tenant            string     // GUID or domain; empty means the credential's own
+	Cloud             Cloud      // whose Microsoft Entra is asked
+	AuthorityHost     string     // https URL without a path, in place of Cloud's own; empty means Cloud's
+	CAFile            string     // absolute path of PEM certificates trusted beside the system's; empty means none
+	Log               Log
+	AzureCLI          AzureCLI
+	ClientSecret      ClientSecret
+	ClientCertificate ClientCertificate
+	WorkloadIdentity  WorkloadIdentity
+	DeviceCode        DeviceCode
+	Emulated          Emulated
+	Limits            Limits
 }
 
 // Mode names a way of intercepting 169.254.169.254:80.
@@ -36,10 +40,26 @@ type Credential string
 
 // The credentials a person can choose. Emulated tokens are signed by azimds itself and mean nothing to Azure.
 const (
-	CredentialAzureCLI     Credential = "azure-cli"
-	CredentialClientSecret Credential = "client-secret"
-	CredentialEnvironment  Credential = "environment"
-	CredentialEmulated     Credential = "emulated"
+	CredentialAzureCLI          Credential = "azure-cli"
+	CredentialDeveloperCLI      Credential = "azure-developer-cli"
+	CredentialPowerShell        Credential = "azure-powershell"
+	CredentialDeviceCode        Credential = "device-code"
+	CredentialClientSecret      Credential = "client-secret"
+	CredentialClientCertificate Credential = "client-certificate"
+	CredentialWorkloadIdentity  Credential = "workload-identity"
+	CredentialEnvironment       Credential = "environment"
+	CredentialAuto              Credential = "auto" // the first of several that somebody is signed in to
+	CredentialEmulated          Credential = "emulated"
+)
+
+// Cloud names one of Microsoft's clouds.
+type Cloud string
+
+// The clouds a person can choose.
+const (
+	CloudPublic Cloud = "public"
+	CloudUSGov  Cloud = "usgov"
+	CloudChina  Cloud = "china"
 )
 
 // Format names the shape of log lines.
@@ -57,9 +77,9 @@ type Log struct {
 	Format Format
 }
 
-// AzureCLI adjusts [CredentialAzureCLI].
+// AzureCLI adjusts [CredentialAzureCLI], and the az of [CredentialAuto].
 type AzureCLI struct {
-	Timeout      time.Duration // for one run of az
+	Timeout      time.Duration // for one run of az, and of azd and pwsh likewise
 	ConfigDir    string        // absolute path; empty means AZURE_CONFIG_DIR, else ~/.azure
 	Subscription string        // name or id; empty means az's current one
 }
@@ -69,6 +89,26 @@ type ClientSecret struct {
 	ClientID   string // GUID
 	SecretFile string // absolute path, for [ReadSecret]
 	SecretEnv  string // name of an environment variable
+}
+
+// ClientCertificate adjusts [CredentialClientCertificate].
+type ClientCertificate struct {
+	ClientID     string // GUID
+	File         string // absolute path of PEM or PKCS12 with the key, for [ReadPrivate]
+	PasswordFile string // absolute path of the PKCS12 file's password, for [ReadPrivate]; empty means none
+	SendChain    bool   // send the certificate's chain with each request
+}
+
+// WorkloadIdentity adjusts [CredentialWorkloadIdentity] and that of [CredentialAuto]. What is empty comes from the AZURE_*
+// variables.
+type WorkloadIdentity struct {
+	ClientID  string // GUID
+	TokenFile string // absolute path of another issuer's token
+}
+
+// DeviceCode adjusts [CredentialDeviceCode].
+type DeviceCode struct {
+	ClientID string // GUID of a public client; empty means the one that az signs in to
 }
 
 // Emulated adjusts [CredentialEmulated]. An empty claim is left to the token source's own fixed value.
@@ -100,6 +140,7 @@ func Default() Config {
 	return Config{
 		Mode:       ModeAuto,
 		Credential: CredentialAzureCLI,
+		Cloud:      CloudPublic,
 		Log:        Log{Level: slog.LevelInfo, Format: FormatText},
 		AzureCLI:   AzureCLI{Timeout: 30 * time.Second},
 		Emulated:   Emulated{Lifetime: 24 * time.Hour},

@@ -34,6 +34,9 @@ func TestValidate(t *testing.T) {
 			`user is "-a", must be empty, a login name or a uid` + "\n" + `limits.connections is "0", must be a whole number from 1 to 65535`},
 		{"tenant and subscription", func(c *Config) { c.Tenant = "contoso.com"; c.AzureCLI.Subscription = "dev" },
 			`tenant is "contoso.com" and azure-cli.subscription is "dev", must be one of them: az takes no more`},
+		{"tenant and subscription of auto", func(c *Config) {
+			c.Credential, c.Tenant, c.AzureCLI.Subscription = CredentialAuto, "contoso.com", "dev"
+		}, `tenant is "contoso.com" and azure-cli.subscription is "dev", must be one of them: az takes no more`},
 		{"subscription of a credential not in use", func(c *Config) {
 			c.Credential, c.Tenant, c.AzureCLI.Subscription = CredentialEmulated, "contoso.com", "dev"
 		}, ""},
@@ -46,6 +49,21 @@ func TestValidate(t *testing.T) {
 		{"nothing but a secret", func(c *Config) { c.Credential = CredentialClientSecret; c.ClientSecret.SecretEnv = "S" },
 			"tenant is empty, must be a tenant's GUID or one of its domains when credential is client-secret\n" +
 				"client-secret.client-id is empty, must be a GUID when credential is client-secret"},
+		{"certificate", func(c *Config) {
+			c.Credential, c.Tenant = CredentialClientCertificate, "contoso.com"
+			c.ClientCertificate = ClientCertificate{ClientID: someGUID, File: "/c"}
+		}, ""},
+		{"no certificate", func(c *Config) { c.Credential = CredentialClientCertificate },
+			"tenant is empty, must be a tenant's GUID or one of its domains when credential is client-certificate\n" +
+				"client-certificate.client-id is empty, must be a GUID when credential is client-certificate\n" +
+				"client-certificate.file is empty, must be an absolute path when credential is client-certificate"},
+		{"federated token of the variables", func(c *Config) { c.Credential = CredentialWorkloadIdentity }, ""},
+		{"code for nobody in particular", func(c *Config) { c.Credential = CredentialDeviceCode }, ""},
+		{"id that is none", func(c *Config) { c.Credential, c.DeviceCode.ClientID = CredentialDeviceCode, "az" },
+			`device-code.client-id is "az", must be empty or a GUID`},
+		{"cloud", func(c *Config) { c.Cloud = CloudChina }, ""},
+		{"cloud and authority", func(c *Config) { c.Cloud, c.AuthorityHost = CloudUSGov, "https://login.example" },
+			`cloud is "usgov" and authority-host is "https://login.example", must be one of them: each says where Entra is`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -71,6 +89,16 @@ func TestValues(t *testing.T) {
 			[]string{"login.example", "http://login.example", "https://", "https:///", "https://a//", "https://a/b", "https://a?b", "https://a#b", "https://a b", "https://u@a", "//a"}},
 		{"azure-cli.subscription", []string{"", someGUID, "Pay as you go", "a_b.c"}, []string{`a"b`, "a;b", "a$(b)", "ä", "--x", " a"}},
 		{"client-secret.secret-env", []string{"", "APP_SECRET", "_X1"}, []string{"1X", "app_secret", "A-B", "A=B", "s~x"}},
+		{"credential", []string{"azure-cli", "azure-developer-cli", "azure-powershell", "device-code", "client-secret",
+			"client-certificate", "workload-identity", "environment", "auto", "emulated"}, []string{"", "az", "managed-identity"}},
+		{"cloud", []string{"public", "usgov", "china"}, []string{"", "AzureCloud", "germany"}},
+		{"client-certificate.client-id", []string{"", someGUID}, []string{"app", someGUID + "0"}},
+		{"client-certificate.file", []string{"", "/c.pem"}, []string{"c.pem", "~/c.pem"}},
+		{"client-certificate.password-file", []string{"", "/p"}, []string{"hunter2"}},
+		{"client-certificate.send-chain", []string{"true", "false"}, []string{"", "yes"}},
+		{"workload-identity.client-id", []string{"", someGUID}, []string{"app"}},
+		{"workload-identity.token-file", []string{"", "/t"}, []string{"t", "eyJ0"}},
+		{"device-code.client-id", []string{"", someGUID}, []string{"app"}},
 		{"emulated.resource-id", []string{"", someResource, "/Subscriptions/x"}, []string{"/subscriptions/", "subscriptions/x", "/x"}},
 		{"ca-file", []string{"", "/etc/ca.pem"}, []string{"ca.pem", "~/ca.pem", "$HOME/ca.pem", "/a\x00b"}},
 		{"shadow-metadata", []string{"true", "false", "1", "0"}, []string{"", "yes", "on", "2"}},

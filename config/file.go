@@ -16,7 +16,7 @@ const maxFile = 1 << 20
 
 // errSecretValue refuses a secret in plain sight. It never says which.
 var errSecretValue = errors.New("a secret is never a key's value, " +
-	"name what holds it with client-secret.secret-file or client-secret.secret-env")
+	"name what holds it with client-secret.secret-file, client-secret.secret-env or client-certificate.password-file")
 
 // file is one configuration file to read.
 type file struct {

@@ -18,12 +18,13 @@ func TestFileErrors(t *testing.T) {
 		want       []string // one a finding, after the file's name
 	}{
 		{"unknown key", "mod: auto", []string{`unknown key "mod"; did you mean mode?`}},
-		{"unknown key far from all", "colour: red", []string{`unknown key "colour"`}},
+		{"unknown key far from all", "flavour: red", []string{`unknown key "flavour"`}},
 		{"short and far from all", "odd: 1", []string{`unknown key "odd"`}},
 		{"two letters swapped", "mdoe: auto", []string{`unknown key "mdoe"; did you mean mode?`}},
 		{"unknown key in section", "log: {levle: info}", []string{`unknown key "log.levle"; did you mean log.level?`}}, //nolint:misspell // that is the point
 		{"key without its section", "level: info", []string{`unknown key "level"; did you mean log.level?`}},
-		{"key of two sections", "client-id: x", []string{`unknown key "client-id"; did you mean client-secret.client-id or emulated.client-id?`}},
+		{"key of two sections", "client-id: x", []string{`unknown key "client-id"; did you mean client-secret.client-id, ` +
+			`client-certificate.client-id, workload-identity.client-id, device-code.client-id or emulated.client-id?`}},
 		{"unknown section", "logs: {level: info}", []string{`unknown key "logs"; did you mean log?`}},
 		{"underscore", "shadow_metadata: true", []string{`unknown key "shadow_metadata"; did you mean shadow-metadata?`}},
 		{"capital", "Mode: auto", []string{`unknown key "Mode"; did you mean mode?`}},
@@ -32,7 +33,8 @@ func TestFileErrors(t *testing.T) {
 		{"dotted and nested", "log.level: info\nlog: {level: warn}", []string{`log.level is set twice`}},
 		{"word", "mode: nat", []string{`mode is "nat", must be auto, iptables or loopback`}},
 		{"section for a word", "mode: {name: auto}", []string{`mode is a section, must be auto, iptables or loopback`}},
-		{"list for a word", "credential: [azure-cli]", []string{`credential is a list, must be azure-cli, client-secret, environment or emulated`}},
+		{"list for a word", "credential: [azure-cli]", []string{`credential is a list, must be azure-cli, azure-developer-cli, ` +
+			`azure-powershell, device-code, client-secret, client-certificate, workload-identity, environment, auto or emulated`}},
 		{"word for a section", "log: debug", []string{`log is a section, its keys are log.level and log.format`}},
 		{"list for a section", "emulated: [lifetime]", []string{`emulated is a section, its keys are emulated.tenant, emulated.client-id, ` +
 			`emulated.object-id, emulated.resource-id and emulated.lifetime`}},

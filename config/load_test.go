@@ -27,6 +27,7 @@ var settings = map[string]struct {
 	"shadow-metadata":        {"shadow-metadata: true", "true", func(c *Config) { c.ShadowMetadata = true }},
 	"credential":             {"credential: emulated", "emulated", func(c *Config) { c.Credential = CredentialEmulated }},
 	"tenant":                 {"tenant: contoso.com", "contoso.com", func(c *Config) { c.Tenant = "contoso.com" }},
+	"cloud":                  {"cloud: usgov", "usgov", func(c *Config) { c.Cloud = CloudUSGov }},
 	"authority-host":         {"authority-host: https://login.example/", "https://login.example/", func(c *Config) { c.AuthorityHost = "https://login.example" }},
 	"ca-file":                {"ca-file: /etc/ca.pem", "/etc/ca.pem", func(c *Config) { c.CAFile = "/etc/ca.pem" }},
 	"log.level":              {"log: {level: warn}", "warn", func(c *Config) { c.Log.Level = slog.LevelWarn }},
@@ -40,6 +41,20 @@ var settings = map[string]struct {
 		"client-secret: {secret-file: /run/s}", "/run/s", func(c *Config) { c.ClientSecret.SecretFile = "/run/s" }},
 	"client-secret.secret-env": {
 		"client-secret: {secret-env: APP_SECRET}", "APP_SECRET", func(c *Config) { c.ClientSecret.SecretEnv = "APP_SECRET" }},
+	"client-certificate.client-id": {
+		"client-certificate: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.ClientCertificate.ClientID = someGUID }},
+	"client-certificate.file": {
+		"client-certificate: {file: /run/c.pem}", "/run/c.pem", func(c *Config) { c.ClientCertificate.File = "/run/c.pem" }},
+	"client-certificate.password-file": {
+		"client-certificate: {password-file: /run/p}", "/run/p", func(c *Config) { c.ClientCertificate.PasswordFile = "/run/p" }},
+	"client-certificate.send-chain": {
+		"client-certificate: {send-chain: true}", "true", func(c *Config) { c.ClientCertificate.SendChain = true }},
+	"workload-identity.client-id": {
+		"workload-identity: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.WorkloadIdentity.ClientID = someGUID }},
+	"workload-identity.token-file": {
+		"workload-identity: {token-file: /run/t}", "/run/t", func(c *Config) { c.WorkloadIdentity.TokenFile = "/run/t" }},
+	"device-code.client-id": {
+		"device-code: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.DeviceCode.ClientID = someGUID }},
 	"emulated.tenant":      {"emulated: {tenant: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.Tenant = someGUID }},
 	"emulated.client-id":   {"emulated: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.ClientID = someGUID }},
 	"emulated.object-id":   {"emulated: {object-id: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.ObjectID = someGUID }},
@@ -190,6 +205,8 @@ func TestEnvironment(t *testing.T) {
 		{"first one counts", []string{"AZIMDS_MODE=auto", "AZIMDS_MODE=x"}, ""},
 		{"misspelt", []string{"AZIMDS_LOGLEVEL=debug"}, `unknown environment variable "AZIMDS_LOGLEVEL"; did you mean AZIMDS_LOG_LEVEL?`},
 		{"the secret itself", []string{"AZIMDS_CLIENT_SECRET_SECRET=s3cr3t"}, "AZIMDS_CLIENT_SECRET_SECRET: " + errSecretValue.Error()},
+		{"the password itself", []string{"AZIMDS_CLIENT_CERTIFICATE_PASSWORD=s3cr3t"},
+			"AZIMDS_CLIENT_CERTIFICATE_PASSWORD: " + errSecretValue.Error()},
 		{"named as the secret's holder", []string{"AZIMDS_CLIENT_SECRET_SECRET=s3cr3t", "AZIMDS_CLIENT_SECRET_SECRET_ENV=AZIMDS_CLIENT_SECRET_SECRET"}, ""},
 	}
 	for _, tt := range tests {

@@ -10,34 +10,44 @@ import (
 	"syscall"
 )
 
-// maxSecret bounds a secret file, in bytes. Entra's secrets have 40 characters; a larger file is another file.
+// maxSecret bounds a secret file, in bytes. Entra's secrets have 40 characters, a certificate with key and chain some 10 KB;
+// a larger file is another file.
 const maxSecret = 64 << 10
 
-// ReadSecret reads the secret that the file at path holds, without one newline at its end. A file that anybody but its
-// owner can read or write is refused, with the chmod that mends it. No error repeats what the file holds. The caller
+// ReadSecret reads the secret that the file at path holds, as [ReadPrivate] does, without one newline at its end. The caller
 // wraps the result at once in a type that does not print.
 func ReadSecret(path string) (string, error) {
-	f, info, err := openRegular(path)
+	data, err := ReadPrivate(path)
 	if err != nil {
-		return "", fmt.Errorf("reading secret file: %w", err)
-	}
-	defer f.Close() // read only: nothing is lost
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return "", fmt.Errorf("secret file %q has mode %#o, others than its owner can use it: chmod 600 %s",
-			path, perm, quote(path))
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return "", fmt.Errorf("reading secret file: %w", err)
-	}
-	if len(data) > maxSecret {
-		return "", fmt.Errorf("secret file %q is larger than %d bytes", path, maxSecret)
+		return "", err
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if secret == "" {
 		return "", fmt.Errorf("secret file %q is empty", path)
 	}
 	return secret, nil
+}
+
+// ReadPrivate reads the file at path, such as a private key, as it is; it holds 64 KiB at most. A file that anybody but its
+// owner can read or write is refused, with the chmod that mends it. No error repeats what the file holds.
+func ReadPrivate(path string) ([]byte, error) {
+	f, info, err := openRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading secret file: %w", err)
+	}
+	defer f.Close() // read only: nothing is lost
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return nil, fmt.Errorf("secret file %q has mode %#o, others than its owner can use it: chmod 600 %s",
+			path, perm, quote(path))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading secret file: %w", err)
+	}
+	if len(data) > maxSecret {
+		return nil, fmt.Errorf("secret file %q is larger than %d bytes", path, maxSecret)
+	}
+	return data, nil
 }
 
 // openRegular opens a regular file for reading. It never waits, as opening a named pipe would.

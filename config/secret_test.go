@@ -42,6 +42,22 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
+// What is no line of text comes as it is.
+func TestReadPrivate(t *testing.T) {
+	const key = "\x30\x82\x00\r\n\n"
+	path := write(t, key)
+	if got, err := ReadPrivate(path); string(got) != key || err != nil {
+		t.Errorf("ReadPrivate = %q, %v, want %q", got, err, key)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.ReplaceAll(`secret file "PATH" has mode 0644, others than its owner can use it: chmod 600 'PATH'`, "PATH", path)
+	if got, err := ReadPrivate(path); got != nil || message(err) != want {
+		t.Errorf("ReadPrivate = %q, %v\nwant %s", got, err, want)
+	}
+}
+
 func TestReadSecretElsewhere(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "it's")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

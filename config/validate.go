@@ -12,13 +12,24 @@ func (c Config) Validate() error {
 	for _, k := range keys {
 		found = append(found, k.check(&c))
 	}
+	found = append(found, c.validateCloud())
 	switch c.Credential {
-	case CredentialAzureCLI:
+	case CredentialAzureCLI, CredentialAuto:
 		found = append(found, c.validateAzureCLI())
 	case CredentialClientSecret:
 		found = append(found, c.validateClientSecret())
+	case CredentialClientCertificate:
+		found = append(found, c.validateClientCertificate())
 	}
 	return errors.Join(found...)
+}
+
+// validateCloud refuses two answers to where Entra is.
+func (c Config) validateCloud() error {
+	if c.Cloud == CloudPublic || c.AuthorityHost == "" {
+		return nil
+	}
+	return fmt.Errorf("cloud is %q and authority-host is %q, must be one of them: each says where Entra is", c.Cloud, c.AuthorityHost)
 }
 
 // validateAzureCLI holds az's own rule: get-access-token takes --tenant or --subscription.
@@ -31,13 +42,9 @@ func (c Config) validateAzureCLI() error {
 }
 
 func (c Config) validateClientSecret() error {
-	const because = "when credential is client-secret"
-	var found []error
-	if c.Tenant == "" {
-		found = append(found, fmt.Errorf("tenant is empty, must be a tenant's GUID or one of its domains %s", because))
-	}
-	if c.ClientSecret.ClientID == "" {
-		found = append(found, fmt.Errorf("client-secret.client-id is empty, must be a GUID %s", because))
+	found := []error{
+		c.required("tenant", c.Tenant, "a tenant's GUID or one of its domains"),
+		c.required("client-secret.client-id", c.ClientSecret.ClientID, "a GUID"),
 	}
 	if (c.ClientSecret.SecretFile == "") == (c.ClientSecret.SecretEnv == "") {
 		state := "neither is"
@@ -45,7 +52,23 @@ func (c Config) validateClientSecret() error {
 			state = "both are"
 		}
 		found = append(found, fmt.Errorf(
-			"exactly one of client-secret.secret-file and client-secret.secret-env must be set %s, %s", because, state))
+			"exactly one of client-secret.secret-file and client-secret.secret-env must be set when credential is %s, %s", c.Credential, state))
 	}
 	return errors.Join(found...)
+}
+
+func (c Config) validateClientCertificate() error {
+	return errors.Join(
+		c.required("tenant", c.Tenant, "a tenant's GUID or one of its domains"),
+		c.required("client-certificate.client-id", c.ClientCertificate.ClientID, "a GUID"),
+		c.required("client-certificate.file", c.ClientCertificate.File, "an absolute path"),
+	)
+}
+
+// required reports a key without which the credential chosen has nothing to ask with.
+func (c Config) required(key, value, want string) error {
+	if value != "" {
+		return nil
+	}
+	return fmt.Errorf("%s is empty, must be %s when credential is %s", key, want, c.Credential)
 }

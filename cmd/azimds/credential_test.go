@@ -1,0 +1,281 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"azimds/config"
+	"azimds/imds/control"
+	"azimds/imds/token"
+	"azimds/imds/token/azure"
+	"azimds/imds/token/emulated"
+	"azimds/imds/token/signin"
+	"azimds/test/entra"
+)
+
+const (
+	testTenant = "8e1b5f9a-3c07-4d52-9a44-6f0d2b7c1e01"
+	testClient = "0f8fad5b-d9cb-469f-a165-70867728950e"
+)
+
+// variables say who an application is and nothing of this machine's.
+var variables = map[string]string{envTenant: testTenant, envClient: testClient, "AZURE_CLIENT_SECRET": "s3cr3t"}
+
+func TestOpenCredential(t *testing.T) {
+	secret := file(t, "s3cr3t")
+	federated := file(t, unsignedToken())
+	pair := certificate(t)
+	files := strings.NewReplacer(pair, "FILE", federated, "FILE")
+	application := control.Account{Name: testClient, Tenant: testTenant, Type: "app"}
+	for _, tt := range []struct {
+		name     string
+		config   func(*config.Config)
+		environ  map[string]string
+		describe string // with FILE for the path of one
+		account  control.Account
+		watches  bool
+	}{
+		{
+			name: "azure-cli", describe: "azure-cli", watches: true, account: control.Account{
+				Error: "nobody is signed in to the Azure CLI", Hint: "az login"},
+		},
+		{
+			name: "azure-developer-cli", describe: "azure-developer-cli", account: control.Account{
+				Error: "nobody is signed in to the Azure Developer CLI", Hint: "azd auth login"},
+		},
+		{
+			name: "azure-powershell", describe: "azure-powershell", account: control.Account{
+				Error: "nobody is signed in to PowerShell", Hint: "pwsh -NoProfile -Command 'Connect-AzAccount'"},
+		},
+		{
+			name: "device-code", config: func(c *config.Config) { c.DeviceCode.ClientID = testClient },
+			describe: "device-code (client " + testClient + ")", account: control.Account{
+				Error: "nobody has signed in yet; the first request for a token asks for it",
+				Hint:  "azimds token https://management.azure.com/"},
+		},
+		{
+			name: "client-secret", config: func(c *config.Config) {
+				c.Tenant = testTenant
+				c.ClientSecret = config.ClientSecret{ClientID: testClient, SecretFile: secret}
+			},
+			describe: "client-secret (tenant " + testTenant + ", client " + testClient + ")", account: application,
+		},
+		{
+			name: "client-certificate", config: func(c *config.Config) {
+				c.Tenant, c.Cloud = testTenant, config.CloudUSGov
+				c.ClientCertificate = config.ClientCertificate{ClientID: testClient, File: pair}
+			},
+			describe: "client-certificate (tenant " + testTenant + ", client " + testClient + ", file FILE, authority https://login.microsoftonline.us)",
+			account:  application,
+		},
+		{
+			name: "workload-identity", environ: variables, config: func(c *config.Config) { c.WorkloadIdentity.TokenFile = federated },
+			describe: "workload-identity (tenant " + testTenant + ", client " + testClient + ", file FILE)", account: application,
+		},
+		{
+			name: "environment", environ: variables, config: func(c *config.Config) { c.AuthorityHost = "https://login.example" },
+			describe: "environment (tenant " + testTenant + ", client " + testClient + ", authority https://login.example)",
+			account:  application,
+		},
+		{
+			name: "auto", environ: variables, watches: true,
+			describe: "auto: environment (tenant " + testTenant + ", client " + testClient + ")", account: application,
+		},
+		{
+			name: "auto", watches: true, describe: "auto (environment, workload-identity, azure-cli, azure-developer-cli)",
+			account: control.Account{
+				Error: "no credential is signed in, of environment, workload-identity, azure-cli, azure-developer-cli", Hint: "az login"},
+		},
+		{
+			name: "emulated", describe: "emulated",
+			account: control.Account{Name: emulated.DefaultClientID, Tenant: emulated.DefaultTenantID, Type: "app"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bareHome(t, tt.environ)
+			c := config.Default()
+			c.Credential = config.Credential(tt.name)
+			if tt.config != nil {
+				tt.config(&c)
+			}
+			if err := c.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			opened, err := openCredential(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.close()
+			if got := files.Replace(opened.describe); got != tt.describe {
+				t.Errorf("describe = %s\nwant %s", got, tt.describe)
+			}
+			if diff := cmp.Diff(tt.account, opened.account(t.Context())); diff != "" {
+				t.Errorf("account (-want +got):\n%s", diff)
+			}
+			if watches := slices.Equal(opened.files, signin.AzureCLIFiles(os.Getenv)); watches != tt.watches {
+				t.Errorf("watches %q", opened.files)
+			}
+		})
+	}
+}
+
+// What cannot give a token until something is mended is said at the start.
+func TestOpenCredentialRefuses(t *testing.T) {
+	pair := certificate(t)
+	if err := os.Chmod(pair, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		config func(*config.Config)
+		want   string
+	}{
+		{"client-certificate", func(c *config.Config) {
+			c.Tenant, c.ClientCertificate = testTenant, config.ClientCertificate{ClientID: testClient, File: pair}
+		}, "others than its owner can use it: chmod 600"},
+		{"workload-identity", func(*config.Config) {}, "AZURE_FEDERATED_TOKEN_FILE"},
+		{"environment", func(*config.Config) {}, "AZURE_TENANT_ID"},
+		{"imaginary", func(*config.Config) {}, "not one that is known"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bareHome(t, nil)
+			c := config.Default()
+			c.Credential = config.Credential(tt.name)
+			tt.config(&c)
+			if _, err := openCredential(c); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("err = %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAddToPath(t *testing.T) {
+	for _, tt := range []struct{ path, want string }{
+		{"", "/opt/az/bin"}, {"/usr/bin", "/usr/bin:/opt/az/bin"}, {"/opt/az/bin:/usr/bin", "/opt/az/bin:/usr/bin"},
+	} {
+		t.Setenv("PATH", tt.path)
+		if err := addToPath("/opt/az/bin"); err != nil || os.Getenv("PATH") != tt.want {
+			t.Errorf("PATH %q becomes %q, %v, want %q", tt.path, os.Getenv("PATH"), err, tt.want)
+		}
+	}
+}
+
+// What a person needs to sign in is said on stderr and is the account's state until they have; closing does not wait for them.
+func TestDeviceCodeAsks(t *testing.T) {
+	bareHome(t, nil)
+	server, err := entra.New(entra.Options{Clients: []entra.Client{{ID: testClient, Public: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(nil); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c := config.Default()
+	c.Credential, c.Tenant, c.DeviceCode.ClientID = config.CredentialDeviceCode, entra.DefaultTenant, testClient
+	c.AuthorityHost, c.CAFile = server.URL(), file(t, string(server.CAPEM()))
+	at, err := authorityOf(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	opened, err := openDeviceCode(c, at, &stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := opened.source.Token(t.Context(), token.Request{Resource: "https://vault.azure.net"}); !errors.Is(err, token.ErrSignInRequired) {
+		t.Errorf("err = %v, want that a sign-in is required", err)
+	}
+	account := opened.account(t.Context())
+	opened.close()
+	code, page, ok := strings.Cut(strings.TrimPrefix(account.Error, "sign in with the code "), " at ")
+	if !ok {
+		t.Fatalf("account = %+v, want a code", account)
+	}
+	if got, want := stderr.String(), signInLine(azure.SignInPrompt{Code: code, URL: page})+"\n"; got != want {
+		t.Errorf("stderr = %q\nwant %q", got, want)
+	}
+}
+
+func TestSignInLineIsOneLine(t *testing.T) {
+	got := signInLine(azure.SignInPrompt{Code: "ABCD\x1b[2J\nEFGH", URL: "https://login.example/device\r\n"})
+	const want = "azimds: to sign in, open https://login.example/device in a browser and enter the code ABCD[2JEFGH"
+	if got != want {
+		t.Errorf("line = %q\nwant %q", got, want)
+	}
+}
+
+// bareHome gives the test a home with az, azd and pwsh, none signed in, and of the AZURE_ variables those of environ alone.
+func bareHome(t *testing.T, environ map[string]string) {
+	t.Helper()
+	home := t.TempDir()
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "AZD_") {
+			t.Setenv(name, "")
+		}
+	}
+	for name, value := range environ {
+		t.Setenv(name, value)
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("PATH", os.Getenv("PATH"))
+	bin := filepath.Join(home, ".local", "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []string{"az", "azd", "pwsh"} {
+		if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/false\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// file puts text in a new file that its owner alone can use.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func unsignedToken() string {
+	part := base64.RawURLEncoding.EncodeToString
+	return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(`{"iss":"https://issuer.example","sub":"s","aud":"a"}`)) + "."
+}
+
+// certificate puts a key and a certificate of it in a new file.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))+
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})))
+}
