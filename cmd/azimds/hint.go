@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,6 +85,9 @@ func explainAgent(err error, f *holder.Failure) {
 		f.Hint = "azimds stop   # or: azimds status"
 	}
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
+		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
+		f.Hint = "azimds serve"
 	case errors.Is(err, control.ErrNoAgent):
 		f.Message = "no azimds runs in this network namespace"
 		f.Hint = "azimds run"

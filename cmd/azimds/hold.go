@@ -78,17 +78,13 @@ func holdHere(cmd *cobra.Command, tree int) error {
 
 // starter is the user who made the link: the kernel says so, whatever the environment says.
 func starter(link *os.File) (holder.Owner, error) {
-	raw, err := link.SyscallConn()
+	cred, err := holder.PeerCredentials(link)
 	if err != nil {
-		return holder.Owner{}, fmt.Errorf("reading who started this: %w", err)
-	}
-	var cred *unix.Ucred
-	var sockErr error
-	err = raw.Control(func(fd uintptr) { cred, sockErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(err, sockErr); err != nil {
 		return holder.Owner{}, fmt.Errorf("reading who started this, standard input must be a link: %w", err)
 	}
-	return holder.LookupOwner(strconv.FormatUint(uint64(cred.Uid), 10))
+	owner, err := holder.LookupOwner(strconv.FormatUint(uint64(cred.Uid), 10))
+	owner.GID = cred.Gid // the group in force: newgrp(1) may have chosen it
+	return owner, err
 }
 
 // adoptStderr takes the server's standard error for this process's own: the one that sudo gave may be a terminal that

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"azimds/imds/control"
 	"azimds/netsetup"
 )
+
+// answerLimit is how long an agent may take to describe itself. Where a holder waits for a server, nobody answers.
+const answerLimit = 5 * time.Second
 
 func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
@@ -29,7 +33,9 @@ something is wrong.`,
 		if err != nil {
 			return err
 		}
-		status, err := client.Status(cmd.Context())
+		ctx, cancel := context.WithTimeout(cmd.Context(), answerLimit)
+		defer cancel()
+		status, err := client.Status(ctx)
 		if errors.Is(err, control.ErrNoAgent) {
 			return noAgent(cmd, *asJSON)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"azimds/imds/control"
 	"azimds/imds/token"
 )
+
+// tokenLimit is how long a token may take: as long as Go's SDK waits for one try.
+const tokenLimit = time.Minute
 
 func newToken() *cobra.Command {
 	cmd := &cobra.Command{
@@ -30,7 +34,9 @@ func newToken() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		reply, err := client.Token(cmd.Context(), args[0])
+		ctx, cancel := context.WithTimeout(cmd.Context(), tokenLimit)
+		defer cancel()
+		reply, err := client.Token(ctx, args[0])
 		if err != nil {
 			return err
 		}

@@ -126,6 +126,9 @@ func TestNetUp(t *testing.T) {
 			before := state(t, ns)
 			net := launch(t, ns, nil, "azimds", "net", "up", "--mode", mode, "--user", fmt.Sprint(ownerUID))
 			waitFor(t, net, "azimds serve")
+			if out, code := azimds(t, ns, "status"); code != 1 || !strings.Contains(out, "azimds serve") {
+				t.Errorf("status without a server ended with %d: %s", code, out)
+			}
 			for range 2 {
 				waiting := dialEndpoint(t, ns)
 				server := serveAs(t, ns, ownerUID)
