@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,9 @@ import (
 
 // A client behind NAT is found under what it dialled, and not under what the server was told to be.
 func TestResolveBehindNAT(t *testing.T) {
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	_, err := exec.LookPath("iptables")
+	netns.Need(t, "iptables", err)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
 	backend := netip.MustParseAddrPort("127.0.0.1:981")
 	ns := netns.New(t)

@@ -1,7 +1,6 @@
 package signedout
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +11,6 @@ import (
 	"azimds/test/netns"
 	"azimds/test/tools"
 )
-
-var table = flag.String("table", "", "run every script, which takes some minutes, and write what came of it to this file")
 
 // chosen is the script that does right by every SDK.
 const chosen = "RST or 400/400"
@@ -40,37 +37,6 @@ func TestChosen(t *testing.T) {
 			t.Error(r)
 		}
 	}
-}
-
-// TestTable measures all scripts.
-func TestTable(t *testing.T) {
-	if *table == "" {
-		t.Skip("run with -table FILE")
-	}
-	clients := sdks(t)
-	var results []result
-	for _, s := range scripts {
-		if !s.patient {
-			results = append(results, askAll(t, clients, s, 2)...)
-		}
-	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, s := range scripts {
-		if s.patient {
-			wg.Go(func() {
-				more := askAll(t, clients, s, 6)
-				mu.Lock()
-				defer mu.Unlock()
-				results = append(results, more...)
-			})
-		}
-	}
-	wg.Wait()
-	f, err := os.Create(*table)
-	must(t, err)
-	must(t, writeTable(f, clients, results))
-	must(t, f.Close())
 }
 
 // askAll runs every SDK in every situation against one script, some at a time.
