@@ -25,7 +25,7 @@ test: ## run every test; installs what they need (as root: packages; always: SDK
 	test/setup
 	@skips=$$(mktemp); AZIMDSTEST_SKIPS=$$skips CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...; status=$$?; \
 		sort -u $$skips | sed 's/^/skipped /'; rm -f $$skips; exit $$status
-	$(GO) test -run Alloc ./imds ./imds/token ./imds/caller # without the race detector, which allocates
+	$(GO) test $(TESTFLAGS) -run Alloc ./imds ./imds/token ./imds/caller # without the race detector, which allocates
 
 lint: ## check style and architecture
 	$(GO) run $(LINTER) run ./...
