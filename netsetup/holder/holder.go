@@ -208,6 +208,8 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 		return err
 	}
 	h.step("start", 6, "offer")
+	ctx, cancel := h.watched(ctx)
+	defer cancel()
 	if err := h.dialSelf(ctx, p); err != nil {
 		return err
 	}
@@ -219,8 +221,6 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-h.janitor.gone:
-			return h.janitor.err
 		case m := <-p.in:
 			if m.Kind == KindStop {
 				return errStopAsked

@@ -35,27 +35,34 @@ func TestRunWithABadJanitor(t *testing.T) {
 	}
 }
 
-// Why a start was given up is the janitor's death, and not the context that it ended.
+// Why a start was given up is the janitor's death, and not the context that it ended, nor a server that is slow to answer.
 func TestRunSaysThatTheJanitorDied(t *testing.T) {
-	inNamespace(t, func(ns *netns.NS) {
-		o := options(t, "janitor")
-		pid := janitorPID(t, &o)
-		o.After = func(phase string, step int, _ string) {
-			if phase == "start" && step == 4 {
-				if err := syscall.Kill(<-pid, syscall.SIGKILL); err != nil {
-					t.Error(err)
+	for _, at := range []struct {
+		step int
+		name string
+	}{{4, "choose"}, {6, "offer"}} {
+		t.Run(at.name, func(t *testing.T) {
+			inNamespace(t, func(ns *netns.NS) {
+				o := options(t, "janitor")
+				pid := janitorPID(t, &o)
+				o.After = func(phase string, step int, _ string) {
+					if phase == "start" && step == at.step {
+						if err := syscall.Kill(<-pid, syscall.SIGKILL); err != nil {
+							t.Error(err)
+						}
+					}
 				}
-			}
-		}
-		r := startRun(t, ns, o)
-		r.send(Message{Kind: KindHello})
-		if err := <-r.ended; err == nil {
-			t.Error("Run returned nil")
-		}
-		if got := r.last(); got.Failure == nil || !strings.HasPrefix(got.Failure.Message, "the janitor ended: signal: killed") {
-			t.Errorf("the server was told %+v", got)
-		}
-	})
+				r := startRun(t, ns, o)
+				r.send(Message{Kind: KindHello})
+				if err := <-r.ended; err == nil {
+					t.Error("Run returned nil")
+				}
+				if got := r.last(); got.Failure == nil || !strings.HasPrefix(got.Failure.Message, "the janitor ended: signal: killed") {
+					t.Errorf("the server was told %+v", got)
+				}
+			})
+		})
+	}
 }
 
 // A janitor that does not say that it watches keeps nobody from ending.
