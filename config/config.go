@@ -15,11 +15,13 @@ type Config struct {
 	Cloud             Cloud      // whose Microsoft Entra is asked
 	AuthorityHost     string     // https URL without a path, in place of Cloud's own; empty means Cloud's
 	CAFile            string     // absolute path of PEM certificates trusted beside the system's; empty means none
+	Notify            string     // for /bin/sh -c, once each time that tokens cease to be had; empty means nothing
 	Log               Log
 	AzureCLI          AzureCLI
 	ClientSecret      ClientSecret
 	ClientCertificate ClientCertificate
 	WorkloadIdentity  WorkloadIdentity
+	UsernamePassword  UsernamePassword
 	DeviceCode        DeviceCode
 	Emulated          Emulated
 	Limits            Limits
@@ -33,6 +35,7 @@ const (
 	ModeAuto     Mode = "auto"
 	ModeIPTables Mode = "iptables"
 	ModeLoopback Mode = "loopback"
+	ModeDummy    Mode = "dummy"
 )
 
 // Credential names a source of tokens.
@@ -47,6 +50,7 @@ const (
 	CredentialClientSecret      Credential = "client-secret"
 	CredentialClientCertificate Credential = "client-certificate"
 	CredentialWorkloadIdentity  Credential = "workload-identity"
+	CredentialUsernamePassword  Credential = "username-password"
 	CredentialEnvironment       Credential = "environment"
 	CredentialAuto              Credential = "auto" // the first of several that somebody is signed in to
 	CredentialEmulated          Credential = "emulated"
@@ -104,6 +108,13 @@ type ClientCertificate struct {
 type WorkloadIdentity struct {
 	ClientID  string // GUID
 	TokenFile string // absolute path of another issuer's token
+}
+
+// UsernamePassword adjusts [CredentialUsernamePassword].
+type UsernamePassword struct {
+	ClientID     string // GUID of a public client; empty means the one that az signs in to
+	Username     string // user principal name
+	PasswordFile string // absolute path, for [ReadSecret]
 }
 
 // DeviceCode adjusts [CredentialDeviceCode].

@@ -25,8 +25,8 @@ func TestValidate(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		{"mode", func(c *Config) { c.Mode = "nat" }, `mode is "nat", must be auto, iptables or loopback`},
-		{"zero mode", func(c *Config) { c.Mode = "" }, `mode is "", must be auto, iptables or loopback`},
+		{"mode", func(c *Config) { c.Mode = "nat" }, `mode is "nat", must be auto, iptables, loopback or dummy`},
+		{"zero mode", func(c *Config) { c.Mode = "" }, `mode is "", must be auto, iptables, loopback or dummy`},
 		{"level", func(c *Config) { c.Log.Level = slog.Level(1) }, `log.level is "info+1", must be debug, info, warn or error`},
 		{"timeout", func(c *Config) { c.AzureCLI.Timeout = 10 * time.Minute },
 			`azure-cli.timeout is "10m", must be a duration from 1s to 5m with its unit, such as 90s`},
@@ -57,6 +57,14 @@ func TestValidate(t *testing.T) {
 			"tenant is empty, must be a tenant's GUID or one of its domains when credential is client-certificate\n" +
 				"client-certificate.client-id is empty, must be a GUID when credential is client-certificate\n" +
 				"client-certificate.file is empty, must be an absolute path when credential is client-certificate"},
+		{"password", func(c *Config) {
+			c.Credential, c.Tenant = CredentialUsernamePassword, "contoso.com"
+			c.UsernamePassword = UsernamePassword{Username: "a@contoso.com", PasswordFile: "/p"}
+		}, ""},
+		{"no password", func(c *Config) { c.Credential = CredentialUsernamePassword },
+			"tenant is empty, must be a tenant's GUID or one of its domains when credential is username-password\n" +
+				"username-password.username is empty, must be a name like alice@contoso.com when credential is username-password\n" +
+				"username-password.password-file is empty, must be an absolute path when credential is username-password"},
 		{"federated token of the variables", func(c *Config) { c.Credential = CredentialWorkloadIdentity }, ""},
 		{"code for nobody in particular", func(c *Config) { c.Credential = CredentialDeviceCode }, ""},
 		{"id that is none", func(c *Config) { c.Credential, c.DeviceCode.ClientID = CredentialDeviceCode, "az" },
@@ -90,7 +98,7 @@ func TestValues(t *testing.T) {
 		{"azure-cli.subscription", []string{"", someGUID, "Pay as you go", "a_b.c"}, []string{`a"b`, "a;b", "a$(b)", "ä", "--x", " a"}},
 		{"client-secret.secret-env", []string{"", "APP_SECRET", "_X1"}, []string{"1X", "app_secret", "A-B", "A=B", "s~x"}},
 		{"credential", []string{"azure-cli", "azure-developer-cli", "azure-powershell", "device-code", "client-secret",
-			"client-certificate", "workload-identity", "environment", "auto", "emulated"}, []string{"", "az", "managed-identity"}},
+			"client-certificate", "workload-identity", "username-password", "environment", "auto", "emulated"}, []string{"", "az", "managed-identity"}},
 		{"cloud", []string{"public", "usgov", "china"}, []string{"", "AzureCloud", "germany"}},
 		{"client-certificate.client-id", []string{"", someGUID}, []string{"app", someGUID + "0"}},
 		{"client-certificate.file", []string{"", "/c.pem"}, []string{"c.pem", "~/c.pem"}},
@@ -98,6 +106,8 @@ func TestValues(t *testing.T) {
 		{"client-certificate.send-chain", []string{"true", "false"}, []string{"", "yes"}},
 		{"workload-identity.client-id", []string{"", someGUID}, []string{"app"}},
 		{"workload-identity.token-file", []string{"", "/t"}, []string{"t", "eyJ0"}},
+		{"username-password.username", []string{"", "alice@contoso.com", "ä@b", "o'neil@x"}, []string{"alice", "a b@c", "@", "a@", "a@b@c", "a@b\x00"}},
+		{"notify", []string{"", "a && b"}, []string{"a\nb", "a\x00"}},
 		{"device-code.client-id", []string{"", someGUID}, []string{"app"}},
 		{"emulated.resource-id", []string{"", someResource, "/Subscriptions/x"}, []string{"/subscriptions/", "subscriptions/x", "/x"}},
 		{"ca-file", []string{"", "/etc/ca.pem"}, []string{"ca.pem", "~/ca.pem", "$HOME/ca.pem", "/a\x00b"}},

@@ -66,7 +66,7 @@ func strangers(environ []string, c Config) error {
 	for _, name := range slices.Sorted(maps.Keys(ours(environ))) {
 		switch {
 		case known[name] || name == c.ClientSecret.SecretEnv:
-		case name == envPrefix+"CLIENT_SECRET_SECRET", name == envPrefix+"CLIENT_CERTIFICATE_PASSWORD":
+		case name == envPrefix+"CLIENT_SECRET_SECRET", name == envPrefix+"CLIENT_CERTIFICATE_PASSWORD", name == envPrefix+"USERNAME_PASSWORD_PASSWORD":
 			found = append(found, fmt.Errorf("%s: %w", name, errSecretValue))
 		default:
 			near := nearest(strings.TrimPrefix(name, envPrefix), candidates)

@@ -16,7 +16,8 @@ const maxFile = 1 << 20
 
 // errSecretValue refuses a secret in plain sight. It never says which.
 var errSecretValue = errors.New("a secret is never a key's value, " +
-	"name what holds it with client-secret.secret-file, client-secret.secret-env or client-certificate.password-file")
+	"name what holds it with client-secret.secret-file, client-secret.secret-env, client-certificate.password-file or " +
+	"username-password.password-file")
 
 // file is one configuration file to read.
 type file struct {
@@ -48,7 +49,7 @@ func (f file) read(g guard) (layer, error) {
 	for i, err := range found {
 		found[i] = fmt.Errorf("%q: %w", f.path, err)
 	}
-	return layer{values: values, origin: none.origin}, errors.Join(found...)
+	return layer{values: values, origin: none.origin, file: f.path}, errors.Join(found...)
 }
 
 // content returns the file's bytes if those who can write it are few enough. trust is the outcome of guard.rootOnly.

@@ -24,17 +24,17 @@ func TestFileErrors(t *testing.T) {
 		{"unknown key in section", "log: {levle: info}", []string{`unknown key "log.levle"; did you mean log.level?`}}, //nolint:misspell // that is the point
 		{"key without its section", "level: info", []string{`unknown key "level"; did you mean log.level?`}},
 		{"key of two sections", "client-id: x", []string{`unknown key "client-id"; did you mean client-secret.client-id, ` +
-			`client-certificate.client-id, workload-identity.client-id, device-code.client-id or emulated.client-id?`}},
+			`client-certificate.client-id, workload-identity.client-id, username-password.client-id, device-code.client-id or emulated.client-id?`}},
 		{"unknown section", "logs: {level: info}", []string{`unknown key "logs"; did you mean log?`}},
 		{"underscore", "shadow_metadata: true", []string{`unknown key "shadow_metadata"; did you mean shadow-metadata?`}},
 		{"capital", "Mode: auto", []string{`unknown key "Mode"; did you mean mode?`}},
 		{"number as key", "7: auto", []string{`unknown key "7"`}},
 		{"exact twice", "mode: auto\nmode: auto", []string{`yaml: unmarshal errors: line 2: mapping key "mode" already defined at line 1`}},
 		{"dotted and nested", "log.level: info\nlog: {level: warn}", []string{`log.level is set twice`}},
-		{"word", "mode: nat", []string{`mode is "nat", must be auto, iptables or loopback`}},
-		{"section for a word", "mode: {name: auto}", []string{`mode is a section, must be auto, iptables or loopback`}},
+		{"word", "mode: nat", []string{`mode is "nat", must be auto, iptables, loopback or dummy`}},
+		{"section for a word", "mode: {name: auto}", []string{`mode is a section, must be auto, iptables, loopback or dummy`}},
 		{"list for a word", "credential: [azure-cli]", []string{`credential is a list, must be azure-cli, azure-developer-cli, ` +
-			`azure-powershell, device-code, client-secret, client-certificate, workload-identity, environment, auto or emulated`}},
+			`azure-powershell, device-code, client-secret, client-certificate, workload-identity, username-password, environment, auto or emulated`}},
 		{"word for a section", "log: debug", []string{`log is a section, its keys are log.level and log.format`}},
 		{"list for a section", "emulated: [lifetime]", []string{`emulated is a section, its keys are emulated.tenant, emulated.client-id, ` +
 			`emulated.object-id, emulated.resource-id and emulated.lifetime`}},
@@ -51,7 +51,7 @@ func TestFileErrors(t *testing.T) {
 		{"plain http", "authority-host: http://login.example", []string{`authority-host is "http://login.example", must be empty or an https URL without a path, such as https://login.microsoftonline.us`}},
 		{"authority with path", "authority-host: https://login.example/common", []string{`authority-host is "https://login.example/common", must be empty or an https URL without a path, such as https://login.microsoftonline.us`}},
 		{"several at once", "mode: x\nfoo: y\nlog: {format: z}", []string{
-			`unknown key "foo"`, `log.format is "z", must be text or json`, `mode is "x", must be auto, iptables or loopback`}},
+			`unknown key "foo"`, `log.format is "z", must be text or json`, `mode is "x", must be auto, iptables, loopback or dummy`}},
 		{"second document", "mode: auto\n---\ncredential: emulated", []string{`more than one YAML document, only the first would count`}},
 		{"after old line ends", "mode: auto\r---\rcredential: emulated", []string{`more than one YAML document, only the first would count`}},
 		{"after document end", "mode: auto\n...\ncredential: emulated", []string{`more than one YAML document, only the first would count`}},

@@ -39,7 +39,7 @@ type Key struct {
 var keys = []Key{
 	{Name: "mode", Flag: "mode", Class: Privileged, Example: "iptables",
 		Doc:   "How requests to 169.254.169.254:80 are intercepted; `auto` looks at the machine and says what it chose.",
-		value: choice(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeIPTables, ModeLoopback)},
+		value: choice(func(c *Config) *Mode { return &c.Mode }, ModeAuto, ModeIPTables, ModeLoopback, ModeDummy)},
 	{Name: "user", Flag: "user", Class: Privileged, Example: "alice",
 		Doc:   "Whose requests are intercepted and with whose sign-in they are answered; empty means whoever started azimds.",
 		value: text(func(c *Config) *string { return &c.User }, account, "empty, a login name or a uid")},
@@ -48,13 +48,15 @@ var keys = []Key{
 		value: boolean(func(c *Config) *bool { return &c.ShadowMetadata })},
 	{Name: "credential", Flag: "credential", Example: "environment",
 		Doc: "Where tokens come from: a tool's sign-in, a person's with a code, an application's secret, certificate or " +
-			"federated token, the `AZURE_*` variables, the first of several (`auto`: environment, workload identity, " +
+			"federated token, a person's password, the `AZURE_*` variables, the first of several (`auto`: environment, workload identity, " +
 			"`az`, `azd`), or azimds itself (`emulated`, worthless to Azure).",
 		value: choice(func(c *Config) *Credential { return &c.Credential },
 			CredentialAzureCLI, CredentialDeveloperCLI, CredentialPowerShell, CredentialDeviceCode, CredentialClientSecret,
-			CredentialClientCertificate, CredentialWorkloadIdentity, CredentialEnvironment, CredentialAuto, CredentialEmulated)},
+			CredentialClientCertificate, CredentialWorkloadIdentity, CredentialUsernamePassword, CredentialEnvironment,
+			CredentialAuto, CredentialEmulated)},
 	{Name: "tenant", Flag: "tenant", Example: "contoso.onmicrosoft.com",
-		Doc:   "Tenant that tokens are asked of; empty means the credential's own. Required by `client-secret` and `client-certificate`.",
+		Doc: "Tenant that tokens are asked of; empty means the credential's own. Required by `client-secret`, " +
+			"`client-certificate` and `username-password`.",
 		value: text(func(c *Config) *string { return &c.Tenant }, tenant, "empty, a tenant's GUID or one of its domains")},
 	{Name: "cloud", Flag: "cloud", Example: "usgov",
 		Doc: "Microsoft's cloud whose Entra is asked; where that is `public`, `AZURE_AUTHORITY_HOST` still counts for " +
@@ -66,6 +68,10 @@ var keys = []Key{
 	{Name: "ca-file", Example: "/etc/ssl/certs/proxy.pem",
 		Doc:   "PEM certificates trusted beside the system's, for a proxy that inspects TLS.",
 		value: text(func(c *Config) *string { return &c.CAFile }, path, "empty or an absolute path")},
+	{Name: "notify", Example: `notify-send azimds "$AZIMDS_REASON"`,
+		Doc: "Command for `/bin/sh`, run as the owner once each time that tokens cease to be had, with the reason in `AZIMDS_REASON` " +
+			"and the command that helps in `AZIMDS_HINT`; empty means none.",
+		value: text(func(c *Config) *string { return &c.Notify }, command, "empty or a shell command on one line")},
 
 	{Name: "log.level", Flag: "log-level", Example: "debug",
 		Doc:   "What is logged: `debug` adds each request, `info` each token given, `warn` each caller refused.",
@@ -117,6 +123,16 @@ var keys = []Key{
 		Doc:   "File in which something keeps another issuer's token fresh; empty means `AZURE_FEDERATED_TOKEN_FILE`.",
 		value: text(func(c *Config) *string { return &c.WorkloadIdentity.TokenFile }, path, "empty or an absolute path")},
 
+	{Name: "username-password.client-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Public client to sign in to; empty means the one that `az` signs in to.",
+		value: text(func(c *Config) *string { return &c.UsernamePassword.ClientID }, guid, "empty or a GUID")},
+	{Name: "username-password.username", Example: "alice@contoso.com",
+		Doc:   "User principal name of an account without multi-factor authentication, such as a test account.",
+		value: text(func(c *Config) *string { return &c.UsernamePassword.Username }, principal, "empty or a name like alice@contoso.com")},
+	{Name: "username-password.password-file", Example: "/home/alice/.config/azimds/password", private: true,
+		Doc:   "File that holds the password and that nobody but its owner can read; a newline at its end is ignored.",
+		value: text(func(c *Config) *string { return &c.UsernamePassword.PasswordFile }, path, "empty or an absolute path")},
+
 	{Name: "device-code.client-id", Example: "11111111-2222-3333-4444-555555555555",
 		Doc:   "Public client to sign in to; empty means the one that `az` signs in to.",
 		value: text(func(c *Config) *string { return &c.DeviceCode.ClientID }, guid, "empty or a GUID")},
@@ -163,6 +179,9 @@ func (k Key) Summary() string { return strings.ReplaceAll(k.Doc, "`", "") }
 
 // Allowed says which values the key may have; it reads on after "must be".
 func (k Key) Allowed() string { return k.value.allowed() }
+
+// Words lists the values that the key may have; nil where they are too many to list. The caller must not change it.
+func (k Key) Words() []string { return k.value.words() }
 
 const envPrefix = "AZIMDS_"
 

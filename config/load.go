@@ -30,6 +30,8 @@ type Loaded struct {
 	// Origins has an entry for every key: [OriginDefault], the path of a file, the name of an environment variable, or a
 	// flag with its dashes.
 	Origins map[string]string
+	// Files are the configuration files that were there and read, the weakest first.
+	Files []string
 }
 
 // OriginDefault is the origin of a value that nobody set.
@@ -39,6 +41,7 @@ const OriginDefault = "default"
 type layer struct {
 	values map[string]any
 	origin func(Key) string
+	file   string // the one that was read, if it is of one
 }
 
 // Load reads all sources, lays them over each other and validates the result. It reports everything it finds, joined, each
@@ -55,6 +58,11 @@ func load(s Sources, g guard) (Loaded, error) {
 	loaded, err := merge(layers)
 	if err != nil {
 		return Loaded{}, err
+	}
+	for _, l := range layers {
+		if l.file != "" {
+			loaded.Files = append(loaded.Files, l.file)
+		}
 	}
 	if err := errors.Join(strangers(s.Environ, loaded.Config), loaded.Config.Validate()); err != nil {
 		return Loaded{}, err

@@ -30,6 +30,7 @@ var settings = map[string]struct {
 	"cloud":                  {"cloud: usgov", "usgov", func(c *Config) { c.Cloud = CloudUSGov }},
 	"authority-host":         {"authority-host: https://login.example/", "https://login.example/", func(c *Config) { c.AuthorityHost = "https://login.example" }},
 	"ca-file":                {"ca-file: /etc/ca.pem", "/etc/ca.pem", func(c *Config) { c.CAFile = "/etc/ca.pem" }},
+	"notify":                 {"notify: logger hello", "logger hello", func(c *Config) { c.Notify = "logger hello" }},
 	"log.level":              {"log: {level: warn}", "warn", func(c *Config) { c.Log.Level = slog.LevelWarn }},
 	"log.format":             {"log: {format: json}", "json", func(c *Config) { c.Log.Format = FormatJSON }},
 	"azure-cli.timeout":      {"azure-cli: {timeout: 2m}", "2m", func(c *Config) { c.AzureCLI.Timeout = 2 * time.Minute }},
@@ -53,6 +54,12 @@ var settings = map[string]struct {
 		"workload-identity: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.WorkloadIdentity.ClientID = someGUID }},
 	"workload-identity.token-file": {
 		"workload-identity: {token-file: /run/t}", "/run/t", func(c *Config) { c.WorkloadIdentity.TokenFile = "/run/t" }},
+	"username-password.client-id": {
+		"username-password: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.UsernamePassword.ClientID = someGUID }},
+	"username-password.username": {
+		"username-password: {username: a@b.c}", "a@b.c", func(c *Config) { c.UsernamePassword.Username = "a@b.c" }},
+	"username-password.password-file": {
+		"username-password: {password-file: /run/p}", "/run/p", func(c *Config) { c.UsernamePassword.PasswordFile = "/run/p" }},
 	"device-code.client-id": {
 		"device-code: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.DeviceCode.ClientID = someGUID }},
 	"emulated.tenant":      {"emulated: {tenant: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.Tenant = someGUID }},
@@ -106,6 +113,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 				want.Origins[other.Name] = OriginDefault
 			}
 			want.Origins[k.Name] = origin
+			if filepath.IsAbs(origin) {
+				want.Files = []string{origin}
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("loaded (-want +got):\n%s", diff)
 			}
@@ -187,7 +197,7 @@ func TestTextErrors(t *testing.T) {
 		Flags:   map[string]string{"log-level": "loud"},
 	})
 	const want = `AZIMDS_LIMITS_CONNECTIONS: limits.connections is "many", must be a whole number from 1 to 65535
-AZIMDS_MODE: mode is "nat", must be auto, iptables or loopback
+AZIMDS_MODE: mode is "nat", must be auto, iptables, loopback or dummy
 --log-level: log.level is "loud", must be debug, info, warn or error`
 	if err == nil || err.Error() != want {
 		t.Errorf("err = %v\nwant %s", err, want)

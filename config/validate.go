@@ -20,6 +20,8 @@ func (c Config) Validate() error {
 		found = append(found, c.validateClientSecret())
 	case CredentialClientCertificate:
 		found = append(found, c.validateClientCertificate())
+	case CredentialUsernamePassword:
+		found = append(found, c.validateUsernamePassword())
 	}
 	return errors.Join(found...)
 }
@@ -62,6 +64,14 @@ func (c Config) validateClientCertificate() error {
 		c.required("tenant", c.Tenant, "a tenant's GUID or one of its domains"),
 		c.required("client-certificate.client-id", c.ClientCertificate.ClientID, "a GUID"),
 		c.required("client-certificate.file", c.ClientCertificate.File, "an absolute path"),
+	)
+}
+
+func (c Config) validateUsernamePassword() error {
+	return errors.Join(
+		c.required("tenant", c.Tenant, "a tenant's GUID or one of its domains"),
+		c.required("username-password.username", c.UsernamePassword.Username, "a name like alice@contoso.com"),
+		c.required("username-password.password-file", c.UsernamePassword.PasswordFile, "an absolute path"),
 	)
 }
 

@@ -18,6 +18,7 @@ type binding interface {
 	valid(c *Config) bool
 	text(c *Config) string
 	allowed() string
+	words() []string // all of the allowed values, or nil where they are too many
 }
 
 // field binds a key to a field of type T.
@@ -27,6 +28,7 @@ type field[T any] struct {
 	accept func(T) bool            // which values of T are allowed
 	format func(T) string          // inverse of parse
 	want   string
+	list   []string
 }
 
 func (f field[T]) set(c *Config, raw any) bool {
@@ -41,6 +43,7 @@ func (f field[T]) set(c *Config, raw any) bool {
 func (f field[T]) valid(c *Config) bool  { return f.accept(*f.at(c)) }
 func (f field[T]) text(c *Config) string { return f.format(*f.at(c)) }
 func (f field[T]) allowed() string       { return f.want }
+func (f field[T]) words() []string       { return f.list }
 
 // text binds a string that accept allows.
 func text(at func(*Config) *string, accept func(string) bool, want string) binding {
@@ -69,6 +72,7 @@ func choice[T ~string](at func(*Config) *T, words ...T) binding {
 		accept: func(v T) bool { return slices.Contains(words, v) },
 		format: func(v T) string { return string(v) },
 		want:   either(names),
+		list:   names,
 	}
 }
 
@@ -93,6 +97,7 @@ func level(at func(*Config) *slog.Level) binding {
 		accept: func(l slog.Level) bool { return slices.Contains(levels, l) },
 		format: format,
 		want:   either(names),
+		list:   names,
 	}
 }
 
@@ -111,6 +116,7 @@ func boolean(at func(*Config) *bool) binding {
 		accept: func(bool) bool { return true },
 		format: strconv.FormatBool,
 		want:   "true or false",
+		list:   []string{"true", "false"},
 	}
 }
 
@@ -181,6 +187,8 @@ var (
 	subscriptionForm = regexp.MustCompile(`^([0-9A-Za-z_.][0-9A-Za-z_. -]*)?$`)
 	// The portable form of a variable's name (POSIX.1-2024, XBD 8.1). A secret pasted by mistake hardly ever has it.
 	variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
+	// One sign with something on either side: Entra allows more kinds of names than are worth telling apart here.
+	principalForm = regexp.MustCompile(`^([^@\s\pC]+@[^@\s\pC]+)?$`)
 	// Beside portable names also those of directories: DOMAIN\name, name@domain, machine$.
 	accountForm = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.@$\\-]*$`)
 )
@@ -188,8 +196,10 @@ var (
 func guid(s string) bool         { return s == "" || guidForm.MatchString(s) }
 func tenant(s string) bool       { return guid(s) || domainForm.MatchString(s) }
 func subscription(s string) bool { return subscriptionForm.MatchString(s) }
+func principal(s string) bool    { return principalForm.MatchString(s) }
 func variable(s string) bool     { return s == "" || variableForm.MatchString(s) }
 func account(s string) bool      { return s == "" || accountForm.MatchString(s) }
+func command(s string) bool      { return !strings.ContainsAny(s, "\x00\n\r") }
 func path(s string) bool         { return s == "" || filepath.IsAbs(s) && !strings.ContainsRune(s, 0) }
 
 func resourceID(s string) bool {
