@@ -108,13 +108,14 @@ func (s *Server) handle(x *exchange, r *http.Request) (found reply, problem *Pro
 		}
 		return s.info(x, r, rawQuery)
 	case routeIssuer:
-		if s.issuer == nil {
+		issuer := s.issuer()
+		if issuer == nil {
 			return nil, notFound
 		}
 		if p := s.guardPublic(r); p != nil {
 			return nil, p
 		}
-		d := recorded(s.issuer, r)
+		d := recorded(issuer, r)
 		return d, d.problem()
 	case routeInstance:
 		return nil, noInstance

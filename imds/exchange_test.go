@@ -26,7 +26,7 @@ var date = regexp.MustCompile(`(?m)^Date: [^\r]*`)
 // the bytes that came back until the connection ended, with the date taken out.
 func TestExchanges(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
-		o.Issuer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		issuer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch _, document, _ := strings.Cut(r.URL.Path, "/discovery/"); document {
 			case "absent":
 				http.NotFound(w, r)
@@ -43,6 +43,7 @@ func TestExchanges(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		o.Issuer = func() http.Handler { return issuer }
 	})
 	files, err := filepath.Glob("testdata/exchanges/*.http")
 	if err != nil || len(files) == 0 {

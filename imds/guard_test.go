@@ -57,7 +57,8 @@ func TestGuards(t *testing.T) {
 // The issuer's documents are public, but not to a page that rebinds a name.
 func TestGuardOfIssuer(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
-		o.Issuer = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+		issuer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+		o.Issuer = func() http.Handler { return issuer }
 	})
 	line := "GET /azimds/emulated/keys HTTP/1.1"
 	for _, tt := range []struct{ name, raw, status string }{

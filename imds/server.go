@@ -36,8 +36,9 @@ type Options struct {
 	// probe is reset instead of answered, so that credential chains go on (docs/signed-out.md).
 	Available func() bool
 	// Issuer serves /azimds/emulated/…, the public documents of the issuer of emulated tokens, to GET requests that passed
-	// the Host check alone. Of an answer other than 200 only the status is passed on. nil: 404.
-	Issuer http.Handler
+	// the Host check alone. Of an answer other than 200 only the status is passed on. It is asked for at each request, and
+	// nil is 404, as is no Issuer.
+	Issuer func() http.Handler
 	// Log takes a line a request; nil discards.
 	Log *slog.Logger
 	// Observe is told of each request and each refusal before the next on that connection, so it must be quick; may be nil.
@@ -56,7 +57,7 @@ type Server struct {
 	admit   func(caller.Caller) error
 	source  token.Source
 	can     func() bool // yield a token
-	issuer  http.Handler
+	issuer  func() http.Handler
 	log     *slog.Logger
 	observe func(Event)
 	now     func() time.Time
@@ -84,6 +85,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.can == nil {
 		s.can = func() bool { return true }
+	}
+	if s.issuer == nil {
+		s.issuer = func() http.Handler { return nil }
 	}
 	if s.observe == nil {
 		s.observe = func(Event) {}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,24 +15,20 @@ import (
 	"azimds/imds/caller"
 	"azimds/imds/control"
 	"azimds/imds/token"
-	"azimds/imds/token/signin"
-	"azimds/netsetup"
 	"azimds/netsetup/holder"
 )
 
 // rememberedCallers is how many of the last requests and refusals a status shows.
 const rememberedCallers = 10
 
-// flightMargin is what a question to the credential may take beyond one run of az: the wait for an az that answers another.
-const flightMargin = 30 * time.Second
-
 // agent is what the metadata endpoint, the control socket and the link to the holder have in common.
 type agent struct {
 	*server
 	offer  *holder.Offer
-	tokens *token.Cache
-	source *token.Monitor // in front of tokens
 	since  time.Time
+	supply atomic.Pointer[supply]
+
+	children atomic.Int64 // programs that this process started and that may be running
 
 	expected atomic.Uint64 // the socket inode of the holder's own connection; 0 expects none
 	checked  atomic.Uint64 // the same when it has come: nobody's request
@@ -55,22 +50,10 @@ type agent struct {
 
 func newAgent(s *server, offer *holder.Offer) *agent {
 	a := &agent{
-		server: s, offer: offer, since: time.Now(),
-		tokens: token.Cached(s.credential.source, token.CacheOptions{
-			FlightTimeout: s.config.AzureCLI.Timeout + flightMargin,
-			Stale: func(e token.Entry) {
-				s.log.Info("the credential has no newer token than the one that was to be passed by", "resource", e.Resource)
-			},
-		}),
-		asks:    map[uint64]chan holder.Message{},
+		server: s, offer: offer, since: time.Now(), asks: map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
-	a.source = token.Monitored(a.tokens, token.MonitorOptions{Check: func(ctx context.Context) error {
-		if account := s.credential.account(ctx); account.Error != "" {
-			return errors.New(account.Error)
-		}
-		return nil
-	}})
+	a.supply.Store(newSupply(s.config, s.credential, s.log, &a.children))
 	return a
 }
 
@@ -195,7 +178,7 @@ func (a *agent) act(m holder.Message) (done bool, err error) {
 }
 
 // available tells whether there is a token to be had. The holder's own probe, at the start, wants an answer in any case.
-func (a *agent) available() bool { return !a.readied.Load() || a.source.Available() }
+func (a *agent) available() bool { return !a.readied.Load() || a.supply.Load().source.Available() }
 
 // ready tells the person and whoever started this process.
 func (a *agent) ready() error {
@@ -245,26 +228,11 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 			return token.Token{}, errors.New("this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither")
 		}
 	}
-	return a.source.Token(ctx, r)
-}
-
-// followSignIn drops the cached tokens when somebody signs in or out, or switches account or cloud, until ctx ends.
-func (a *agent) followSignIn(ctx context.Context) {
-	if len(a.credential.files) == 0 {
-		return
-	}
-	signin.Watch(ctx, a.log, a.credential.files, func(c signin.Change) {
-		if c == signin.Switched {
-			a.log.Info("the sign-in changed", "dropped", a.Refresh(""))
-		}
-		a.source.Recheck()
-	})
+	return a.fromSupply(ctx, r)
 }
 
 // Refresh drops cached tokens: the next request for each is put to the credential.
-func (a *agent) Refresh(resource string) int {
-	return a.tokens.Drop(func(e token.Entry) bool { return resource == "" || e.Resource == resource })
-}
+func (a *agent) Refresh(resource string) int { return a.supply.Load().drop(resource) }
 
 // ask puts a question to the holder and waits for the answer.
 func (a *agent) ask(ctx context.Context, m holder.Message) (holder.Message, error) {
@@ -304,45 +272,4 @@ func (a *agent) deliver(m holder.Message) {
 		waiting <- m
 		delete(a.asks, m.ID)
 	}
-}
-
-// Status describes the agent.
-func (a *agent) Status(ctx context.Context) (control.Status, error) {
-	v, _ := buildVersion()
-	s := control.Status{
-		Version: v, Since: a.since,
-		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
-		Server: os.Getpid(), Holder: a.offer.Holder,
-		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
-		Plan: strings.Split(strings.TrimSpace(a.offer.Plan.String()), "\n"), Tree: a.offer.Tree,
-		Credential: string(a.config.Credential), Emulated: a.credential.emulated,
-		Account: a.credential.account(ctx),
-		Counts: control.Counts{
-			Requests: a.requests.Load(), Tokens: a.given.Load(), Failures: a.failures.Load(), Refused: a.refused.Load(),
-		},
-	}
-	answer, err := a.ask(ctx, holder.Message{Kind: holder.KindAsk})
-	if err != nil {
-		return s, err
-	}
-	if answer.Report == nil {
-		answer.Report = &netsetup.Report{}
-	}
-	s.Residue, s.Delta = answer.Report.Residue, answer.Report.Delta
-	for _, e := range a.tokens.Snapshot() {
-		s.Cached = append(s.Cached, control.Cached{Identity: selectorText(e.Identity), Tenant: e.Tenant, Resource: e.Resource, Expires: e.ExpiresOn})
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i := range a.recent {
-		s.Callers = append(s.Callers, a.recent[len(a.recent)-1-i])
-	}
-	return s, nil
-}
-
-func selectorText(s token.Selector) string {
-	if s == (token.Selector{}) {
-		return ""
-	}
-	return string(s.Kind) + "=" + s.Value
 }

@@ -12,7 +12,7 @@ import (
 // lent and who may ask, a line to try, and how to stop.
 func (a *agent) announce() error {
 	if a.quiet {
-		if a.credential.emulated {
+		if a.supply.Load().credential.emulated {
 			a.log.Warn("tokens are emulated: they open nothing in Azure")
 		}
 		return nil
@@ -21,10 +21,11 @@ func (a *agent) announce() error {
 	field := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-11s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	account := a.credential.account(context.Background())
+	credential := a.supply.Load().credential
+	account := credential.account(context.Background())
 	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer.Plan.Endpoint)
 	field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
-	field("credential", "%s", a.credential.describe)
+	field("credential", "%s", credential.describe())
 	field("account", "%s", accountText(account))
 	if account.Tenant != "" {
 		field("tenant", "%s", account.Tenant)
@@ -36,7 +37,7 @@ func (a *agent) announce() error {
 	if a.tether != nil {
 		field("stop", "Ctrl-C here, or: azimds stop")
 	}
-	if a.credential.emulated {
+	if credential.emulated {
 		b.WriteString("\n  EMULATED: these tokens are signed by azimds itself and open nothing in Azure.\n")
 	}
 	_, err := fmt.Fprint(a.out, b.String())
@@ -46,10 +47,8 @@ func (a *agent) announce() error {
 // accountText says in a line who is signed in.
 func accountText(account control.Account) string {
 	switch {
-	case account.Error != "" && account.Hint != "":
-		return fmt.Sprintf("%s (%s)", account.Error, account.Hint)
 	case account.Error != "":
-		return account.Error
+		return withHint(account.Error, account.Hint)
 	case account.Name == "":
 		return "not known yet"
 	default:

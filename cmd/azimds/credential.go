@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
-	"os"
 
 	"azimds/config"
 	"azimds/imds/control"
@@ -17,17 +17,20 @@ import (
 // credential is the developer's credential, opened as the configuration says.
 type credential struct {
 	source   token.Source
-	describe string
+	describe func() string // in a few words; of one that chooses, what was chosen
 	emulated bool
+	lasting  bool         // holds what would be lost with it: a sign-in, or the key that tokens are checked with
 	issuer   http.Handler // of emulated tokens; nil for others
 	start    func()       // begins what may take a while
 	close    func()       // waits for it
 	account  func(context.Context) control.Account
-	files    []string // whose contents say who is signed in; none for a credential that does not change
+	files    []string      // whose contents say who is signed in; none for a credential that does not change
+	changed  chan struct{} // holds one: somebody has signed in; nil where nobody can
 }
 
-// openCredential makes the source of tokens that c names. It looks for programs and for files, and asks nobody.
-func openCredential(c config.Config) (*credential, error) {
+// openCredential makes the source of tokens that c names. It looks for programs and for files, and asks nobody. What a person
+// has to be told meanwhile goes to stderr.
+func openCredential(c config.Config, stderr io.Writer) (*credential, error) {
 	at, err := authorityOf(c)
 	if err != nil {
 		return nil, err
@@ -40,13 +43,15 @@ func openCredential(c config.Config) (*credential, error) {
 	case config.CredentialPowerShell:
 		return openLender(newPowerShell(c))
 	case config.CredentialDeviceCode:
-		return openDeviceCode(c, at, os.Stderr)
+		return openDeviceCode(c, at, stderr)
 	case config.CredentialClientSecret:
 		return openClientSecret(c, at)
 	case config.CredentialClientCertificate:
 		return openChecked(newClientCertificate(c, at))
 	case config.CredentialWorkloadIdentity:
 		return openChecked(newWorkloadIdentity(c, at))
+	case config.CredentialUsernamePassword:
+		return openLender(newUsernamePassword(c, at))
 	case config.CredentialEnvironment:
 		return openChecked(newEnvironment(at), nil)
 	case config.CredentialAuto:
@@ -69,7 +74,7 @@ func openEmulated(c config.Config) *credential {
 		Type:   accountType(true),
 	}
 	return &credential{
-		source: source, describe: "emulated", emulated: true, issuer: source.Issuer(),
+		source: source, describe: func() string { return "emulated" }, emulated: true, lasting: true, issuer: source.Issuer(),
 		start: source.Start, close: source.Close,
 		account: func(context.Context) control.Account { return account },
 	}
@@ -98,7 +103,7 @@ func openChecked(l lender, err error) (*credential, error) {
 
 func (l lender) credential() *credential {
 	return &credential{
-		source: l.Candidate, describe: l.Describe(), start: nothing, close: nothing,
+		source: l.Candidate, describe: l.Describe, start: nothing, close: nothing,
 		account: func(context.Context) control.Account { return told(l.account()) },
 	}
 }

@@ -113,6 +113,22 @@ func newWorkloadIdentity(c config.Config, at authority) (lender, error) {
 	}}, nil
 }
 
+func newUsernamePassword(c config.Config, at authority) (lender, error) {
+	password, err := config.ReadSecret(c.UsernamePassword.PasswordFile)
+	if err != nil {
+		return lender{}, &configError{err}
+	}
+	source, err := azure.NewUsernamePassword(azure.UsernamePasswordOptions{
+		Tenant: c.Tenant, ClientID: c.UsernamePassword.ClientID, Username: c.UsernamePassword.Username,
+		Password: token.NewSecret(password), AuthorityHost: at.host, CA: at.roots,
+	})
+	if err != nil {
+		return lender{}, &configError{err}
+	}
+	account := azure.Account{Name: c.UsernamePassword.Username, Tenant: c.Tenant}
+	return lender{source, func() (azure.Account, error) { return account, nil }}, nil
+}
+
 func newEnvironment(at authority) lender {
 	source := azure.NewEnvironment(azure.EnvironmentOptions{Getenv: at.getenv, CA: at.roots})
 	return lender{source, func() (azure.Account, error) {

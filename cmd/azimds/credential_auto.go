@@ -37,8 +37,14 @@ func openAuto(c config.Config, at authority) (*credential, error) {
 		return nil, err
 	}
 	opened := lender{source, func() (azure.Account, error) { return accountOf(lenders, source.Chosen()) }}.credential()
-	if likely, err := firstSignedIn(lenders); err == nil {
-		opened.describe = azure.KindAuto + ": " + likely.Describe()
+	opened.describe = func() string {
+		if source.Chosen() != nil {
+			return source.Describe()
+		}
+		if likely, err := firstSignedIn(lenders); err == nil {
+			return azure.KindAuto + ": " + likely.Describe()
+		}
+		return source.Describe()
 	}
 	opened.files = signin.AzureCLIFiles(os.Getenv)
 	return opened, nil

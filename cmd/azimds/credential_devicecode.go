@@ -13,15 +13,22 @@ import (
 // openDeviceCode asks a person to sign in, on stderr, when the first token is wanted. What is said there is said in each error
 // and in status too.
 func openDeviceCode(c config.Config, at authority, stderr io.Writer) (*credential, error) {
+	changed := make(chan struct{}, 1)
 	source, err := azure.NewDeviceCode(azure.DeviceCodeOptions{
 		Tenant: c.Tenant, ClientID: c.DeviceCode.ClientID, AuthorityHost: at.host, CA: at.roots,
 		Prompt: func(p azure.SignInPrompt) { fmt.Fprintln(stderr, signInLine(p)) },
+		SignedIn: func() {
+			select {
+			case changed <- struct{}{}:
+			default: // it will be looked at already
+			}
+		},
 	})
 	if err != nil {
 		return nil, &configError{err}
 	}
 	opened := lender{source, source.Account}.credential()
-	opened.close = source.Close
+	opened.close, opened.changed, opened.lasting = source.Close, changed, true
 	return opened, nil
 }
 

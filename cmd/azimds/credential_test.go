@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -114,12 +115,12 @@ func TestOpenCredential(t *testing.T) {
 			if err := c.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			opened, err := openCredential(c)
+			opened, err := openCredential(c, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer opened.close()
-			if got := files.Replace(opened.describe); got != tt.describe {
+			if got := files.Replace(opened.describe()); got != tt.describe {
 				t.Errorf("describe = %s\nwant %s", got, tt.describe)
 			}
 			if diff := cmp.Diff(tt.account, opened.account(t.Context())); diff != "" {
@@ -155,7 +156,7 @@ func TestOpenCredentialRefuses(t *testing.T) {
 			c := config.Default()
 			c.Credential = config.Credential(tt.name)
 			tt.config(&c)
-			if _, err := openCredential(c); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := openCredential(c, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("err = %v, want one with %q", err, tt.want)
 			}
 		})

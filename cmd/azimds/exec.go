@@ -58,7 +58,7 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 	}
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
-	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log), environ: os.Environ()}
+	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log.Format, c.Log.Level), environ: os.Environ()}
 	if err := scrub(); err != nil {
 		return err
 	}
@@ -188,4 +188,13 @@ func ignoreExit(err error) error {
 		return nil
 	}
 	return err
+}
+
+// endings are the signals that end a command. A SIGHUP that was ignored from the start (nohup) stays ignored.
+func endings() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }

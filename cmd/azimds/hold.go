@@ -71,7 +71,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		Explain:    explain,
 		InTree:     inTree(tree),
 		Stderr:     adoptStderr,
-		Log:        logger(lines, c.Log),
+		Log:        logger(lines, c.Log.Format, c.Log.Level),
 		After:      stopHere,
 	})
 }
@@ -112,7 +112,8 @@ func newJanitor() *cobra.Command {
 			}
 			lines := newLogWriter(os.Stderr)
 			defer lines.Close()
-			log := logger(lines, config.Default().Log)
+			usual := config.Default().Log
+			log := logger(lines, usual.Format, usual.Level)
 			return holder.RunJanitor(cmd.Context(), state, os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
 		},
 	}

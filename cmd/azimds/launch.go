@@ -238,6 +238,13 @@ func (l *launch) stop() {
 	}
 }
 
+// reload has the server read its configuration anew.
+func (l *launch) reload() {
+	if err := l.server.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		slog.Warn("passing on SIGHUP", "error", err)
+	}
+}
+
 // wait stops the agent and waits until it has ended. A server that does not end in time is killed.
 func (l *launch) wait() error {
 	l.stop()

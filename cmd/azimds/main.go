@@ -48,10 +48,9 @@ func newRoot() *cobra.Command {
 		Long: `azimds answers at 169.254.169.254 as the Azure Instance Metadata Service does, so that
 unmodified Azure SDKs get tokens from your own credential: no environment variable,
 no code change.`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			switch cmd.Name() {
 			case "run", "exec", "serve": // they pass their environment on, and scrub it then
@@ -64,7 +63,7 @@ no code change.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
 		newRun(), newStop(), newExec(), newServe(), newHold(), newJanitor(), newNet(),
-		newStatus(), newToken(), newRefresh(), newCleanup(), newVersion(),
+		newStatus(), newToken(), newRefresh(), newConfig(), newCleanup(), newVersion(),
 	)
 	describeArgs(root)
 	return root

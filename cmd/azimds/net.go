@@ -90,7 +90,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(0),
-		Log:         logger(lines, c.Log),
+		Log:         logger(lines, c.Log.Format, c.Log.Level),
 		After:       stopHere,
 	}, func(h *holder.Holder) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s  held for %s; start the server as that user: azimds serve\n", h.Plan(), owner)

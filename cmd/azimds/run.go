@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -18,7 +19,10 @@ func newRun() *cobra.Command {
 		Short: "Intercept and serve until a signal",
 		Long: `Run intercepts 169.254.169.254:80 in this network namespace and serves your programs tokens
 from your own credential, until Ctrl-C or SIGTERM. It starts its network part through sudo;
-the rest stays yours, with your environment. What it changes is undone when it ends.`,
+the rest stays yours, with your environment. What it changes is undone when it ends.
+
+On SIGHUP it reads its configuration files anew; one with a mistake in it is refused, and the
+old configuration stays.`,
 		Example: `  azimds run
   azimds run --credential emulated
   azimds run --detach && ... && azimds stop`,
@@ -54,36 +58,46 @@ func runForeground(cmd *cobra.Command, readyFD int) error {
 	if err := scrub(); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	hangup, stopHangups := hangups()
+	defer stopHangups()
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
-	l, err := start(ctx, launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log), environ: environ})
+	o := launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log.Format, c.Log.Level), environ: environ}
+	l, err := start(ctx, o)
 	if err != nil {
 		return err
 	}
-	select {
-	case <-l.ready:
-		if err := detached(readyFD); err != nil {
-			return errors.Join(err, l.wait())
-		}
-	case <-ctx.Done():
-		return l.wait()
-	case <-l.ended:
-		return l.err
-	}
-	select {
-	case <-ctx.Done():
-	case <-l.ended:
-	}
-	return l.wait()
+	return l.attend(ctx, hangup, readyFD)
 }
 
-// endings are the signals that end a run. A SIGHUP that was ignored from the start (nohup) stays ignored.
-func endings() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
+// attend stays with an agent until it ends, ctx does or the terminal goes away. Any other SIGHUP is passed on to the server,
+// which reads its configuration anew.
+func (l *launch) attend(ctx context.Context, hangup <-chan os.Signal, readyFD int) error {
+	screen := openTerminal()
+	ready := l.ready
+	for {
+		select {
+		case <-ready:
+			ready = nil // said once
+			if err := detached(readyFD); err != nil {
+				return errors.Join(err, l.wait())
+			}
+			if readyFD != 0 {
+				screen = openTerminal() // it has been left
+			}
+		case <-hangup:
+			if screen.gone() {
+				return l.wait()
+			}
+			if ready == nil {
+				l.reload()
+			}
+		case <-ctx.Done():
+			return l.wait()
+		case <-l.ended:
+			return l.err
+		}
 	}
-	return signals
 }

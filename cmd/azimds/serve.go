@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -57,32 +58,39 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if err := holder.Confine(); err != nil {
 		return err
 	}
-	c, err := settings(cmd, false)
+	read := func() (config.Config, error) { return settings(cmd, false) }
+	c, err := read()
 	if err != nil {
 		return err
 	}
-	credential, err := openCredential(c)
+	lines := newLogWriter(cmd.ErrOrStderr())
+	defer lines.Close()
+	variables := toolVariables()
+	credential, err := openCredential(c, lines)
 	if err != nil {
 		return err
 	}
 	credential.start()
-	defer credential.close()
 	link, err := openServerLink(o.linkFD)
 	if err != nil {
+		credential.close()
 		return err
 	}
 	defer link.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if o.tetherFD != 0 {
-		signal.Ignore(os.Interrupt, syscall.SIGHUP) // the process that started this one decides
+		signal.Ignore(os.Interrupt) // the process that started this one decides
 	}
-	lines := newLogWriter(cmd.ErrOrStderr())
-	defer lines.Close()
+	level := new(slog.LevelVar)
+	level.Set(c.Log.Level)
 	s := &server{
-		config: c, credential: credential, link: link, quiet: o.quiet,
-		out: cmd.OutOrStdout(), log: logger(lines, c.Log),
+		config: c, credential: credential, link: link, quiet: o.quiet, settings: read, variables: variables,
+		out: cmd.OutOrStdout(), stderr: lines, log: logger(lines, c.Log.Format, level), level: level, terminal: openTerminal(),
 	}
+	var stopHangups func()
+	s.hangups, stopHangups = hangups()
+	defer stopHangups()
 	if o.tetherFD != 0 {
 		s.tether = os.NewFile(uintptr(o.tetherFD), "tether")
 		syscall.CloseOnExec(o.tetherFD)
@@ -106,13 +114,19 @@ func openServerLink(fd int) (*holder.Link, error) {
 
 // server is the unprivileged process: the metadata endpoint, the control socket and the link to the holder.
 type server struct {
-	config     config.Config
-	credential *credential
+	config     config.Config // of the start
+	credential *credential   // of the start
+	settings   func() (config.Config, error)
+	variables  environment // before the credential was opened
 	link       *holder.Link
 	tether     *os.File // to the process that started this one; nil under a service manager
+	hangups    <-chan os.Signal
+	terminal   terminal
 	quiet      bool
 	out        io.Writer
+	stderr     io.Writer
 	log        *slog.Logger
+	level      *slog.LevelVar // of log
 }
 
 // run says hello, takes the listeners and serves until the interception has been taken down, or is lost.
@@ -135,11 +149,12 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	defer resolver.Close()
-	defer a.tokens.Close()
 
 	serving, drain := context.WithCancel(context.WithoutCancel(ctx))
 	defer drain()
 	group, failing := errgroup.WithContext(serving)
+	a.supply.Load().start(failing)
+	defer func() { a.supply.Load().close() }()
 	group.Go(func() error { return metadata.Serve(failing, endpoint) })
 	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
 	group.Go(func() error {
@@ -148,11 +163,7 @@ func (s *server) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return s.awaitEnd(ctx, failing, a) })
 	group.Go(func() error {
-		a.followSignIn(failing)
-		return nil
-	})
-	group.Go(func() error {
-		a.source.Run(failing)
+		a.followHangups(failing)
 		return nil
 	})
 	ended := make(chan error, 1)
@@ -182,8 +193,8 @@ func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Reso
 		Callers:   resolver,
 		Admit:     a.admit,
 		Available: a.available,
-		Source:    a.source,
-		Issuer:    s.credential.issuer,
+		Source:    lending{a},
+		Issuer:    func() http.Handler { return a.supply.Load().credential.issuer },
 		Log:       s.log,
 		Observe:   a.observe,
 		Limits:    imds.Limits{Connections: s.config.Limits.Connections},

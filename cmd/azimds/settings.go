@@ -17,6 +17,13 @@ func addSettings(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "configuration file, laid over those in the usual places")
 }
 
+// complete tells shells what a flag can be. The only error is a flag that is not there, which a test of each command finds.
+func complete(cmd *cobra.Command, flag string, with cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, with); err != nil {
+		cmd.PrintErrln(err)
+	}
+}
+
 // addKeys gives cmd a flag for each configuration key wanted that has one.
 func addKeys(cmd *cobra.Command, wanted func(config.Key) bool) {
 	for _, key := range config.Keys() {
@@ -29,6 +36,9 @@ func addKeys(cmd *cobra.Command, wanted func(config.Key) bool) {
 			continue
 		}
 		cmd.Flags().String(key.Flag, key.Default(), help)
+		if words := key.Words(); words != nil {
+			complete(cmd, key.Flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+		}
 	}
 }
 
@@ -53,9 +63,15 @@ func passOn(cmd *cobra.Command) []string {
 	return args
 }
 
-// settings loads the configuration for cmd. A process that acts as root reads only what root alone can write, and leaves
-// any other --config file to the server, which runs as the owner and refuses what such a file may not set.
+// settings is the configuration that load finds.
 func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
+	loaded, err := load(cmd, actsAsRoot)
+	return loaded.Config, err
+}
+
+// load loads the configuration for cmd. A process that acts as root reads only what root alone can write, and leaves
+// any other --config file to the server, which runs as the owner and refuses what such a file may not set.
+func load(cmd *cobra.Command, actsAsRoot bool) (config.Loaded, error) {
 	environ := os.Environ()
 	sources := config.Sources{
 		System:   config.SystemFile,
@@ -69,15 +85,15 @@ func settings(cmd *cobra.Command, actsAsRoot bool) (config.Config, error) {
 	}
 	loaded, err := config.Load(sources)
 	if err != nil {
-		return config.Config{}, &configError{err}
+		return config.Loaded{}, &configError{err}
 	}
-	return loaded.Config, nil
+	return loaded, nil
 }
 
-// logger writes log lines to w as c says.
-func logger(w io.Writer, c config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == config.FormatJSON {
+// logger writes log lines of a level and above to w.
+func logger(w io.Writer, format config.Format, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == config.FormatJSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))

@@ -57,7 +57,7 @@ something is wrong.`,
 
 // healthy tells whether there is nothing for a person to do.
 func healthy(s control.Status) bool {
-	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == ""
+	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil
 }
 
 // noAgent says that nothing runs, and what a dead agent left.
@@ -103,10 +103,13 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
 	field("mode", "%s: %s", s.Mode, s.Reason)
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
-	field("credential", "%s", s.Credential)
+	field("credential", "%s", s.Source)
 	field("account", "%s", accountText(s.Account))
 	if s.Account.Tenant != "" {
 		field("tenant", "%s", s.Account.Tenant)
+	}
+	if s.Down != nil && s.Account.Error == "" {
+		field("no tokens", "for %s: %s", round(now.Sub(s.Down.Since)), withHint(s.Down.Reason, s.Down.Hint))
 	}
 	if s.Emulated {
 		field("", "EMULATED: these tokens open nothing in Azure")
@@ -124,6 +127,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			name = "cached"
 		}
 		field(name, "%s%s for %s", c.Resource, parenthesised(c.Identity), round(c.Expires.Sub(now)))
+		if c.Error != "" {
+			field("", "  not renewed: %s", c.Error)
+		}
 	}
 	for i, a := range s.Callers {
 		name := ""
@@ -134,6 +140,14 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// withHint is a reason and the command that helps, if one does.
+func withHint(reason, hint string) string {
+	if hint == "" {
+		return reason
+	}
+	return reason + "; run: " + hint
 }
 
 func parenthesised(s string) string {

@@ -17,8 +17,10 @@ type Status struct {
 	Delta      []string   `json:"delta"`   // should be in the kernel, and is not
 	Tree       int        `json:"tree,omitempty"`
 	Credential string     `json:"credential"`
+	Source     string     `json:"source"` // the credential in words; of one that chooses, what was chosen
 	Emulated   bool       `json:"emulated,omitempty"`
 	Account    Account    `json:"account"`
+	Down       *Down      `json:"down,omitempty"` // nil while tokens can be had
 	Cached     []Cached   `json:"cached"`
 	Counts     Counts     `json:"counts"`
 	Callers    []Activity `json:"callers"` // the last ones, newest first
@@ -45,6 +47,15 @@ type Cached struct {
 	Tenant   string    `json:"tenant,omitempty"`
 	Resource string    `json:"resource"`
 	Expires  time.Time `json:"expires"`
+	Refresh  time.Time `json:"refresh,omitzero"` // when it is renewed in the background; zero when it is not in use
+	Error    string    `json:"error,omitempty"`  // why it could not be renewed last time
+}
+
+// Down says since when and why no token can be had.
+type Down struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+	Hint   string    `json:"hint,omitempty"`
 }
 
 // Counts are since the start.

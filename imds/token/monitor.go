@@ -25,11 +25,14 @@ type Monitor struct {
 	src   Source
 	check func(context.Context) error
 	now   func() time.Time
+	fell  func(error)
+	rose  func()
 	down  atomic.Bool
 	kick  chan struct{} // holds one: look again now
 
 	mu    sync.Mutex
 	since time.Time // when it went down
+	cause error     // why no token can be had; the latest reason
 	last  *Request  // the last that it went down on
 }
 
@@ -38,22 +41,43 @@ type MonitorOptions struct {
 	// Check says, quickly and without a request, whether tokens can be had; nil cannot say.
 	Check func(context.Context) error
 	Now   func() time.Time
+
+	// Fell is told once an episode that from now on no token can be had, and why; Rose, that the episode is over. Both are
+	// called by whoever finds out, one at a time, and must not use the monitor nor wait for anything.
+	Fell func(error)
+	Rose func()
 }
 
 // Monitored is a monitor in front of src. Until something is asked it takes src to be able to yield tokens.
 func Monitored(src Source, o MonitorOptions) *Monitor {
-	m := &Monitor{src: src, check: o.Check, now: o.Now, kick: make(chan struct{}, 1)}
+	m := &Monitor{src: src, check: o.Check, now: o.Now, fell: o.Fell, rose: o.Rose, kick: make(chan struct{}, 1)}
 	if m.check == nil {
 		m.check = func(context.Context) error { return nil }
 	}
 	if m.now == nil {
 		m.now = time.Now
 	}
+	if m.fell == nil {
+		m.fell = func(error) {}
+	}
+	if m.rose == nil {
+		m.rose = func() {}
+	}
 	return m
 }
 
 // Available tells whether a request would now be answered with a token, as far as is known. It takes no lock.
 func (m *Monitor) Available() bool { return !m.down.Load() }
+
+// Down says since when no token can be had and the latest reason; the error is nil while one can.
+func (m *Monitor) Down() (since time.Time, cause error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.down.Load() {
+		return time.Time{}, nil
+	}
+	return m.since, m.cause
+}
 
 // Recheck has [Monitor.Run] look at once: somebody has signed in or out.
 func (m *Monitor) Recheck() {
@@ -73,7 +97,7 @@ func (m *Monitor) Token(ctx context.Context, r Request) (Token, error) {
 	if !hopeless(err) {
 		return t, err
 	}
-	lasted := m.fell(&r)
+	lasted := m.lose(&r, err)
 	if lasted > patientTime && errors.Is(err, ErrUnavailable) {
 		return t, final(err)
 	}
@@ -106,7 +130,7 @@ func (m *Monitor) Run(ctx context.Context) {
 // look asks what can be asked without a client: the check, and where that finds nothing wrong, the request that failed last.
 func (m *Monitor) look(ctx context.Context) {
 	if err := m.check(ctx); err != nil {
-		m.fell(nil)
+		m.lose(nil, err)
 		return
 	}
 	m.mu.Lock()
@@ -145,18 +169,24 @@ func (m *Monitor) up() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.last = nil
+	if !m.down.Load() { // somebody else was quicker
+		return
+	}
+	m.last, m.cause = nil, nil
 	m.down.Store(false)
+	m.rose()
 }
 
-// fell notes that there is no token to be had, and says for how long that has been so.
-func (m *Monitor) fell(r *Request) time.Duration {
+// lose notes that there is no token to be had and why, and says for how long that has been so.
+func (m *Monitor) lose(r *Request, cause error) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
+	m.cause = cause
 	if !m.down.Load() {
 		m.since = now
 		m.down.Store(true)
+		m.fell(cause)
 		m.Recheck() // Run now waits for its time
 	}
 	if r != nil {

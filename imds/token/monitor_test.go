@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // moody is a source whose answer is set, and which counts what it is asked.
@@ -127,4 +129,33 @@ func TestMonitorLosesPatience(t *testing.T) {
 			t.Errorf("later: %v, want the same sentence and not ErrUnavailable", err)
 		}
 	})
+}
+
+// TestMonitorTellsOnceAnEpisode wants each episode told at its begin, with the reason, and at its end, however often it is
+// met in between.
+func TestMonitorTellsOnceAnEpisode(t *testing.T) {
+	var told []string
+	src := &moody{}
+	m := Monitored(src, MonitorOptions{
+		Fell: func(err error) { told = append(told, "fell: "+err.Error()) },
+		Rose: func() { told = append(told, "rose") },
+	})
+	ask := func(err error) {
+		src.err = err
+		_, _ = m.Token(t.Context(), Request{Resource: "r"}) // what it answers is told elsewhere
+	}
+	for _, err := range []error{nil, refused, signedOut, outOfReach, signedOut, nil, nil, outOfReach, refused, outOfReach} {
+		ask(err)
+	}
+	want := []string{"fell: nobody is signed in", "rose", "fell: no network"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	if since, cause := m.Down(); since.IsZero() || !errors.Is(cause, outOfReach) {
+		t.Errorf("Down: %v, %v", since, cause)
+	}
+	ask(nil)
+	if since, cause := m.Down(); !since.IsZero() || cause != nil {
+		t.Errorf("Down when it is up: %v, %v", since, cause)
+	}
 }

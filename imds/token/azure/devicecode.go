@@ -30,7 +30,9 @@ type DeviceCodeOptions struct {
 	Tenant   string // an id or a domain; "" is whichever the person is at home in
 	ClientID string // a public client; "" is the one that az signs in to
 	// Prompt is called once for each code, by a goroutine of the source's own, which waits for it; nil asks nobody.
-	Prompt        func(SignInPrompt)
+	Prompt func(SignInPrompt)
+	// SignedIn is called each time somebody has signed in, and must not wait; nil tells nobody.
+	SignedIn      func()
 	AuthorityHost string           // https URL or host name; "" is the public cloud
 	CA            *x509.CertPool   // all the certificates to trust (see [Roots]); nil means the system's
 	Now           func() time.Time // nil means time.Now
@@ -244,6 +246,9 @@ func (d *DeviceCode) finish(
 ) {
 	ctx, x := withExchange(ctx)
 	record, err := credential.Authenticate(ctx, &ask)
+	if err == nil && d.options.SignedIn != nil {
+		defer d.options.SignedIn() // when it is known here
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.cancel()

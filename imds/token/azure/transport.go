@@ -59,7 +59,6 @@ func newTransport(roots *x509.CertPool) *transport {
 		TLSHandshakeTimeout:   handshakeTimeout,
 		ResponseHeaderTimeout: answerTimeout,
 		IdleConnTimeout:       idleTimeout,
-		ForceAttemptHTTP2:     true,
 	}}}
 }
 

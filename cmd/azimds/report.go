@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"azimds/imds/control"
+	"azimds/imds/token"
+	"azimds/netsetup"
+	"azimds/netsetup/holder"
+)
+
+// Status describes the agent.
+func (a *agent) Status(ctx context.Context) (control.Status, error) {
+	v, _ := buildVersion()
+	supply := a.supply.Load()
+	s := control.Status{
+		Version: v, Since: a.since,
+		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
+		Server: os.Getpid(), Holder: a.offer.Holder,
+		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
+		Plan: strings.Split(strings.TrimSpace(a.offer.Plan.String()), "\n"), Tree: a.offer.Tree,
+		Credential: string(supply.config.Credential), Source: supply.credential.describe(), Emulated: supply.credential.emulated,
+		Account: supply.credential.account(ctx),
+		Counts: control.Counts{
+			Requests: a.requests.Load(), Tokens: a.given.Load(), Failures: a.failures.Load(), Refused: a.refused.Load(),
+		},
+	}
+	answer, err := a.ask(ctx, holder.Message{Kind: holder.KindAsk})
+	if err != nil {
+		return s, err
+	}
+	if answer.Report == nil {
+		answer.Report = &netsetup.Report{}
+	}
+	s.Residue, s.Delta = answer.Report.Residue, answer.Report.Delta
+	if since, cause := supply.source.Down(); cause != nil {
+		reason, hint := control.Explain(cause)
+		s.Down = &control.Down{Since: since, Reason: reason, Hint: hint}
+	}
+	for _, e := range supply.tokens.Snapshot() {
+		s.Cached = append(s.Cached, control.Cached{
+			Identity: selectorText(e.Identity), Tenant: e.Tenant, Resource: e.Resource, Expires: e.ExpiresOn,
+			Refresh: e.NextRefresh, Error: e.LastError,
+		})
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.recent {
+		s.Callers = append(s.Callers, a.recent[len(a.recent)-1-i])
+	}
+	return s, nil
+}
+
+func selectorText(s token.Selector) string {
+	if s == (token.Selector{}) {
+		return ""
+	}
+	return string(s.Kind) + "=" + s.Value
+}
