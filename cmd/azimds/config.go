@@ -29,16 +29,16 @@ func newConfigShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show each setting with where its value comes from",
-		Long: `Show prints the configuration that a start with the same flags and variables would have. Root,
-who starts azimds for somebody, believes only files that root alone can write; the server reads that
-person's own file besides.`,
+		Long: `Show prints the configuration that a start with the same flags and variables would have, as a
+configuration file could hold it. Started by root for somebody else, azimds reads that person's own
+file instead of root's.`,
 		Args: cobra.NoArgs,
 	}
 	addSettings(cmd)
 	changed := cmd.Flags().Bool("changed", false, "only what is not the default")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		loaded, err := load(cmd, os.Geteuid() == 0)
+		loaded, err := load(cmd, false)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ read, a certificate that has expired. It asks nobody and changes nothing.`,
 				return usage(cmd, err)
 			}
 		}
-		loaded, err := load(cmd, os.Geteuid() == 0)
+		loaded, err := load(cmd, false)
 		if err != nil {
 			return err
 		}
