@@ -15,12 +15,18 @@ import (
 )
 
 // rawClientEnv makes this test binary a client of one request, without any SDK: "read" prints the answer's status and
-// body, "hangup" sends the request and goes away.
+// body, "hangup" sends the request and goes away; the other kinds are those of TestHostileRequests.
 const rawClientEnv = "E2E_RAW_CLIENT"
 
 const tokenURL = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=" + vault
 
 func rawClient(kind string) int {
+	switch kind {
+	case "hostile":
+		return sendHostile()
+	case "pipelined":
+		return sendPipelined()
+	}
 	conn, err := net.DialTimeout("tcp", "169.254.169.254:80", patience)
 	if err != nil {
 		fmt.Println("no connection:", err)
