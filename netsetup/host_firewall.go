@@ -14,7 +14,7 @@ import (
 // that is never released must not hang a start.
 const lockWait = 5
 
-// hostFirewall is netfilter in the calling thread's network namespace, through the iptables program.
+// hostFirewall is netfilter in the calling thread's network namespace, through the iptables program, which it shields.
 type hostFirewall struct {
 	found *iptables.IPTables
 }
@@ -25,10 +25,18 @@ func (f *hostFirewall) Rules(ctx context.Context, c chain) ([]string, bool, erro
 	if err != nil {
 		return nil, false, err
 	}
-	lines, err := t.List(c.table, c.name)
+	var lines []string
+	err = shield(func() (err error) {
+		lines, err = t.List(c.table, c.name)
+		return err
+	})
 	if err != nil {
 		// That the chain does not exist looks like that the table cannot be read; only the list of chains tells.
-		chains, listErr := t.ListChains(c.table)
+		var chains []string
+		listErr := shield(func() (err error) {
+			chains, err = t.ListChains(c.table)
+			return err
+		})
 		if listErr == nil && !slices.Contains(chains, c.name) {
 			return nil, false, nil
 		}
@@ -49,7 +57,11 @@ func (f *hostFirewall) Has(ctx context.Context, c chain, spec string) (bool, err
 	if err != nil {
 		return false, err
 	}
-	has, err := t.Exists(c.table, c.name, words...)
+	has := false
+	err = shield(func() (err error) {
+		has, err = t.Exists(c.table, c.name, words...)
+		return err
+	})
 	return has, plain(err)
 }
 
@@ -59,7 +71,7 @@ func (f *hostFirewall) Insert(ctx context.Context, c chain, pos int, spec string
 	if err != nil {
 		return err
 	}
-	return plain(t.Insert(c.table, c.name, pos, words...))
+	return plain(shield(func() error { return t.Insert(c.table, c.name, pos, words...) }))
 }
 
 // Delete removes a rule.
@@ -68,7 +80,7 @@ func (f *hostFirewall) Delete(ctx context.Context, c chain, spec string) error {
 	if err != nil {
 		return err
 	}
-	return present(t.Delete(c.table, c.name, words...))
+	return present(shield(func() error { return t.Delete(c.table, c.name, words...) }))
 }
 
 // NewChain makes a chain.
@@ -77,7 +89,7 @@ func (f *hostFirewall) NewChain(ctx context.Context, c chain) error {
 	if err != nil {
 		return err
 	}
-	return plain(t.NewChain(c.table, c.name))
+	return plain(shield(func() error { return t.NewChain(c.table, c.name) }))
 }
 
 // DeleteChain removes an empty chain that nothing jumps to.
@@ -86,7 +98,7 @@ func (f *hostFirewall) DeleteChain(ctx context.Context, c chain) error {
 	if err != nil {
 		return err
 	}
-	return present(t.DeleteChain(c.table, c.name))
+	return present(shield(func() error { return t.DeleteChain(c.table, c.name) }))
 }
 
 func (f *hostFirewall) rule(ctx context.Context, spec string) (*iptables.IPTables, []string, error) {
@@ -110,7 +122,11 @@ func (f *hostFirewall) program(ctx context.Context) (*iptables.IPTables, error) 
 	if err != nil {
 		return nil, err
 	}
-	t, err := iptables.New(iptables.Path(path), iptables.Timeout(lockWait))
+	var t *iptables.IPTables
+	err = shield(func() (err error) {
+		t, err = iptables.New(iptables.Path(path), iptables.Timeout(lockWait))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("asking %q for its version: %w", path, err)
 	}

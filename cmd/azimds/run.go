@@ -58,7 +58,9 @@ func runForeground(cmd *cobra.Command, readyFD int) error {
 	if err := scrub(); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	endings := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	signal.Notify(make(chan os.Signal, 1), endings...) // never stopped: a second Ctrl-C must not cut the end short
+	ctx, stop := signal.NotifyContext(cmd.Context(), endings...)
 	defer stop()
 	hangup, stopHangups := hangups()
 	defer stopHangups()

@@ -131,12 +131,16 @@ type server struct {
 
 // run says hello, takes the listeners and serves until the interception has been taken down, or is lost.
 func (s *server) run(ctx context.Context) error {
+	cut := s.watchTether()
 	if err := s.link.Send(holder.Message{Kind: holder.KindHello}, os.Stderr); err != nil {
-		return err
+		return unlessCut(cut, err)
 	}
 	offer, endpoint, controlLn, err := s.takeOffer()
+	if errors.Is(err, errStoppedEarly) {
+		return nil
+	}
 	if err != nil {
-		return err
+		return unlessCut(cut, err)
 	}
 	defer endpoint.Close()
 	defer controlLn.Close()
@@ -161,7 +165,7 @@ func (s *server) run(ctx context.Context) error {
 		defer drain()
 		return a.followHolder()
 	})
-	group.Go(func() error { return s.awaitEnd(ctx, failing, a) })
+	group.Go(func() error { return s.awaitEnd(ctx, failing, a, cut) })
 	group.Go(func() error {
 		a.followHangups(failing)
 		return nil
@@ -215,6 +219,8 @@ func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, er
 		return nil, nil, nil, errHolderGone
 	case err != nil:
 		return nil, nil, nil, err
+	case m.Kind == holder.KindStopped && m.Error == "":
+		return nil, nil, nil, errStoppedEarly
 	case m.Kind == holder.KindFailed && m.Failure != nil:
 		return nil, nil, nil, m.Failure
 	case m.Kind != holder.KindOffer || m.Offer == nil || len(files) != 2:
@@ -236,8 +242,8 @@ func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, er
 	return m.Offer, endpoint, controlLn, nil
 }
 
-// awaitEnd asks the holder to stop when ctx ends, or the tether does.
-func (s *server) awaitEnd(ctx, serving context.Context, a *agent) error {
+// watchTether returns what is closed when the process that started this one wants it to end, or has ended.
+func (s *server) watchTether() <-chan struct{} {
 	cut := make(chan struct{})
 	if s.tether != nil {
 		go func() { // ends with the tether, which run's caller closes
@@ -247,6 +253,24 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent) error {
 			}
 		}()
 	}
+	return cut
+}
+
+// unlessCut is why the start failed, unless it was called off: the holder, which ends at the same time, may be quicker.
+func unlessCut(cut <-chan struct{}, err error) error {
+	if errors.As(err, new(*holder.Failure)) {
+		return err
+	}
+	select {
+	case <-cut:
+		return nil
+	case <-time.After(lostLimit):
+		return err
+	}
+}
+
+// awaitEnd asks the holder to stop when ctx ends, or the tether is cut.
+func (s *server) awaitEnd(ctx, serving context.Context, a *agent, cut <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
 	case <-cut:
@@ -261,6 +285,9 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent) error {
 		return errors.New("stopping: the holder does not answer")
 	}
 }
+
+// errStoppedEarly says that the agent was stopped before there was anything to serve on.
+var errStoppedEarly = errors.New("stopped before the start was over")
 
 // errHolderGone says that the process that holds the interception has ended: its janitor takes it down.
 var errHolderGone = errors.New("the process that holds the interception has ended")

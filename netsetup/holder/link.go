@@ -94,6 +94,10 @@ func (l *Link) Receive() (Message, []*os.File, error) {
 	data := make([]byte, maxMessage)
 	rights := make([]byte, unix.CmsgSpace(4*maxFiles))
 	n, rn, flags, _, err := l.conn.ReadMsgUnix(data, rights)
+	if errors.Is(err, unix.ECONNRESET) {
+		// The peer ended with a message of ours unread. The kernel tells that once, before what the peer said last.
+		n, rn, flags, _, err = l.conn.ReadMsgUnix(data, rights)
+	}
 	files, rightsErr := openRights(rights[:rn]) // an empty datagram looks like the end, and can carry files too
 	var m Message
 	switch {

@@ -71,6 +71,28 @@ func TestLinkCarriesMessagesAndFiles(t *testing.T) {
 	}
 }
 
+// The kernel tells of a peer that ended with our message unread before it hands out what the peer said last.
+func TestLinkHearsTheLastWordOfWhoDidNotListen(t *testing.T) {
+	holder, server := pair(t)
+	for _, m := range []struct {
+		from *Link
+		kind Kind
+	}{{server, KindStop}, {holder, KindStopped}} {
+		if err := m.from.Send(Message{Kind: m.kind}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := holder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if m, _, err := server.Receive(); err != nil || m.Kind != KindStopped {
+		t.Errorf("received %q, %v", m.Kind, err)
+	}
+	if _, _, err := server.Receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("then %v, want the end", err)
+	}
+}
+
 func stat(t *testing.T, f *os.File) os.FileInfo {
 	t.Helper()
 	info, err := f.Stat()

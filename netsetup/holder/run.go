@@ -55,9 +55,7 @@ func session(ctx, inner context.Context, p *peer, o Options) error {
 		return err
 	}
 	if err := h.start(inner); err != nil {
-		stopErr := h.stop(ctx)
-		p.fail(o, errors.Join(err, stopErr))
-		return errors.Join(unlessEnded(ctx, err), stopErr)
+		return h.finish(ctx, p, err)
 	}
 	return h.finish(ctx, p, h.attend(inner, p))
 }

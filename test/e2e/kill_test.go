@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -122,7 +123,10 @@ func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent, reache
 		t.Fatal(err)
 	}
 	env := []string{fmt.Sprintf("AZIMDSTEST_STOP=%s:%d:%s", at.phase, at.step, pipe)}
-	a = launch(t, ns, env, "azimds-stop", "run", "--user", fmt.Sprint(ownerUID), "--mode", mode, "--credential", "emulated")
+	cmd := exec.Command(filepath.Join(bin, "azimds-stop"), "run", "--user", fmt.Sprint(ownerUID), "--mode", mode, "--credential", "emulated")
+	cmd.Env = append(cleanEnv(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a foreground group of its own
+	a = newAgent(t, ns, cmd)
 	return a, func() func() {
 		t.Helper()
 		opened := make(chan *os.File, 1)
@@ -208,5 +212,40 @@ func watchAll(t *testing.T, family map[string]int) func() {
 			}
 			unix.Close(fd)
 		}
+	}
+}
+
+// TestCtrlC holds down Ctrl-C, which a terminal sends to the whole foreground group, from each step of the start on: the
+// agent ends well, without a word of complaint, and the machine is as it was.
+func TestCtrlC(t *testing.T) {
+	netns.Root(t)
+	for _, at := range points(t, "iptables") {
+		if at.phase == "down" || at.phase == "stop" {
+			continue
+		}
+		t.Run(fmt.Sprintf("%s-%d", at.phase, at.step), func(t *testing.T) {
+			t.Parallel()
+			ns := netns.New(t)
+			before := state(t, ns)
+			a, reached := stopAt(t, ns, "iptables", at)
+			release := reached()
+			release()
+			held := time.NewTicker(500 * time.Microsecond)
+			defer held.Stop()
+			for running := true; running; {
+				select {
+				case <-a.ended:
+					running = false
+				case <-held.C:
+					if err := syscall.Kill(-a.cmd.Process.Pid, syscall.SIGINT); err != nil && err != syscall.ESRCH {
+						t.Fatal(err)
+					}
+				}
+			}
+			if a.err != nil || strings.Contains(a.said.String(), "azimds: ") {
+				t.Errorf("the agent: %v\n%s", a.err, a.said)
+			}
+			same(t, before, state(t, ns))
+		})
 	}
 }
