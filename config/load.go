@@ -20,7 +20,8 @@ type Sources struct {
 	Flags   map[string]string // flags that were given, by name without dashes; those of no key are passed over
 
 	// RootOnly is for a process that acts as root: it reads only files that root alone can write. User is not read, and
-	// a File that fails the rule is an error even if it sets no privileged key.
+	// a File that fails the rule is an error even if it sets no privileged key. What a credential needs is not looked at:
+	// that may stand in a file which is not read here, and the process that uses the credential looks at it.
 	RootOnly bool
 }
 
@@ -64,7 +65,11 @@ func load(s Sources, g guard) (Loaded, error) {
 			loaded.Files = append(loaded.Files, l.file)
 		}
 	}
-	if err := errors.Join(strangers(s.Environ, loaded.Config), loaded.Config.Validate()); err != nil {
+	found := []error{strangers(s.Environ, loaded.Config), loaded.Config.validateValues()}
+	if !s.RootOnly {
+		found = append(found, loaded.Config.validateCredential())
+	}
+	if err := errors.Join(found...); err != nil {
 		return Loaded{}, err
 	}
 	return loaded, nil

@@ -235,3 +235,19 @@ func message(err error) string {
 	}
 	return err.Error()
 }
+
+// A process that acts as root does not judge a credential whose keys may be in a file that it does not read.
+func TestRootLeavesTheCredentialToWhoUsesIt(t *testing.T) {
+	s := Sources{Flags: map[string]string{"credential": "client-secret"}}
+	if _, err := load(s, guard{lstat: rootsHost}); err == nil {
+		t.Error("a client secret without a tenant, an id or a secret is in order")
+	}
+	s.RootOnly = true
+	if _, err := load(s, guard{lstat: rootsHost}); err != nil {
+		t.Error(err)
+	}
+	s.Flags["credential"] = "secret"
+	if _, err := load(s, guard{lstat: rootsHost}); err == nil {
+		t.Error("a credential that there is none of is in order")
+	}
+}

@@ -7,12 +7,20 @@ import (
 
 // Validate reports everything about c that is not allowed, one error a finding, joined. Each names the key, its value and
 // what is allowed. Settings of a credential that is not chosen are checked for their form alone.
-func (c Config) Validate() error {
+func (c Config) Validate() error { return errors.Join(c.validateValues(), c.validateCredential()) }
+
+// validateValues looks at each key by itself.
+func (c Config) validateValues() error {
 	var found []error
 	for _, k := range keys {
 		found = append(found, k.check(&c))
 	}
-	found = append(found, c.validateCloud())
+	return errors.Join(found...)
+}
+
+// validateCredential looks at the keys that have to go together.
+func (c Config) validateCredential() error {
+	found := []error{c.validateCloud()}
 	switch c.Credential {
 	case CredentialAzureCLI, CredentialAuto:
 		found = append(found, c.validateAzureCLI())

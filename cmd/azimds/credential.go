@@ -39,7 +39,7 @@ func openCredential(c config.Config, stderr io.Writer) (*credential, error) {
 	case config.CredentialAzureCLI:
 		return openCLI(c)
 	case config.CredentialDeveloperCLI:
-		return openLender(newDeveloperCLI(c))
+		return openDeveloperCLI(c)
 	case config.CredentialPowerShell:
 		return openLender(newPowerShell(c))
 	case config.CredentialDeviceCode:

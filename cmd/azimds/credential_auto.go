@@ -46,7 +46,7 @@ func openAuto(c config.Config, at authority) (*credential, error) {
 		}
 		return source.Describe()
 	}
-	opened.files = signin.AzureCLIFiles(os.Getenv)
+	opened.files = slices.Concat(signin.AzureCLIFiles(os.Getenv), azure.DeveloperCLIFiles(os.Getenv))
 	return opened, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,14 +46,14 @@ func TestOpenCredential(t *testing.T) {
 		environ  map[string]string
 		describe string // with FILE for the path of one
 		account  control.Account
-		watches  bool
+		watches  string // the tools whose sign-in is followed
 	}{
 		{
-			name: "azure-cli", describe: "azure-cli", watches: true, account: control.Account{
+			name: "azure-cli", describe: "azure-cli", watches: "az", account: control.Account{
 				Error: "nobody is signed in to the Azure CLI", Hint: "az login"},
 		},
 		{
-			name: "azure-developer-cli", describe: "azure-developer-cli", account: control.Account{
+			name: "azure-developer-cli", describe: "azure-developer-cli", watches: "azd", account: control.Account{
 				Error: "nobody is signed in to the Azure Developer CLI", Hint: "azd auth login"},
 		},
 		{
@@ -83,6 +82,14 @@ func TestOpenCredential(t *testing.T) {
 			account:  application,
 		},
 		{
+			name: "username-password", config: func(c *config.Config) {
+				c.Tenant = testTenant
+				c.UsernamePassword = config.UsernamePassword{Username: "alice@contoso.com", PasswordFile: secret}
+			},
+			describe: "username-password (tenant " + testTenant + ", user alice@contoso.com)",
+			account:  control.Account{Name: "alice@contoso.com", Tenant: testTenant, Type: "user"},
+		},
+		{
 			name: "workload-identity", environ: variables, config: func(c *config.Config) { c.WorkloadIdentity.TokenFile = federated },
 			describe: "workload-identity (tenant " + testTenant + ", client " + testClient + ", file FILE)", account: application,
 		},
@@ -92,11 +99,11 @@ func TestOpenCredential(t *testing.T) {
 			account:  application,
 		},
 		{
-			name: "auto", environ: variables, watches: true,
+			name: "auto", environ: variables, watches: "az azd",
 			describe: "auto: environment (tenant " + testTenant + ", client " + testClient + ")", account: application,
 		},
 		{
-			name: "auto", watches: true, describe: "auto (environment, workload-identity, azure-cli, azure-developer-cli)",
+			name: "auto", watches: "az azd", describe: "auto (environment, workload-identity, azure-cli, azure-developer-cli)",
 			account: control.Account{
 				Error: "no credential is signed in, of environment, workload-identity, azure-cli, azure-developer-cli", Hint: "az login"},
 		},
@@ -126,8 +133,13 @@ func TestOpenCredential(t *testing.T) {
 			if diff := cmp.Diff(tt.account, opened.account(t.Context())); diff != "" {
 				t.Errorf("account (-want +got):\n%s", diff)
 			}
-			if watches := slices.Equal(opened.files, signin.AzureCLIFiles(os.Getenv)); watches != tt.watches {
-				t.Errorf("watches %q", opened.files)
+			var watches []string
+			for _, tool := range strings.Fields(tt.watches) {
+				files := map[string]func(func(string) string) []string{"az": signin.AzureCLIFiles, "azd": azure.DeveloperCLIFiles}[tool]
+				watches = append(watches, files(os.Getenv)...)
+			}
+			if diff := cmp.Diff(watches, opened.files); diff != "" {
+				t.Errorf("watches (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -20,6 +20,15 @@ func openCLI(c config.Config) (*credential, error) {
 	return opened, nil
 }
 
+func openDeveloperCLI(c config.Config) (*credential, error) {
+	opened, err := openLender(newDeveloperCLI(c))
+	if err != nil {
+		return nil, err
+	}
+	opened.files = azure.DeveloperCLIFiles(os.Getenv)
+	return opened, nil
+}
+
 // newCLI lends the login of the Azure CLI. azidentity starts az with this process's environment, so its folder is put right
 // there.
 func newCLI(c config.Config) (lender, error) {

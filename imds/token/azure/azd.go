@@ -120,15 +120,21 @@ func parseAzdConfig(data []byte) (azdConfig, error) {
 	return c, nil
 }
 
-// readAzdProfile reads the files that an azd started by this process would read.
-func readAzdProfile(getenv func(string) string) (azdProfile, error) {
+// DeveloperCLIFiles are the files in which azd keeps who is signed in (azure-dev 1.23, cli/azd/pkg/auth/manager.go), whether they
+// exist or not: in AZD_CONFIG_DIR, else ~/.azd. Getting a token changes neither.
+func DeveloperCLIFiles(getenv func(string) string) []string {
 	dir := getenv("AZD_CONFIG_DIR")
 	if dir == "" {
 		dir = filepath.Join(getenv("HOME"), ".azd")
 	}
+	return []string{filepath.Join(dir, "config.json"), filepath.Join(dir, "auth.json")}
+}
+
+// readAzdProfile reads the files that an azd started by this process would read.
+func readAzdProfile(getenv func(string) string) (azdProfile, error) {
 	var p azdProfile
-	for _, name := range []string{"config.json", "auth.json"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
+	for _, path := range DeveloperCLIFiles(getenv) {
+		data, err := os.ReadFile(path)
 		if err != nil && !os.IsNotExist(err) {
 			return azdProfile{}, fmt.Errorf("reading azd configuration: %w", err)
 		}
