@@ -88,6 +88,8 @@ func explainAgent(err error, f *holder.Failure) {
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
 		f.Hint = "azimds serve"
+	case errors.Is(err, errUserToken):
+		f.Hint = "azimds run --credential emulated   # a managed identity's claims, for tests; for Azure use an application's credential"
 	case errors.Is(err, control.ErrNoAgent):
 		f.Message = "no azimds runs in this network namespace"
 		f.Hint = "azimds run"

@@ -105,6 +105,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
 	field("credential", "%s", s.Source)
 	field("account", "%s", accountText(s.Account))
+	if s.Account.Type == accountType(false) {
+		field("", "a user's tokens lack idtyp=app, roles and xms_mirid")
+	}
 	if s.Account.Tenant != "" {
 		field("tenant", "%s", s.Account.Tenant)
 	}

@@ -63,7 +63,7 @@ func newToken() *cobra.Command {
 }
 
 // errUserToken says that a token would not do where a managed identity's is wanted.
-var errUserToken = errors.New("the token is a user's: it has scp, and no roles, no idtyp app and no xms_mirid, which a managed identity's has")
+var errUserToken = errors.New("the token is a user's: it lacks idtyp=app, roles and xms_mirid, which a managed identity's has")
 
 // printClaims says what a token is, for a person.
 func printClaims(w io.Writer, resource string, c token.Claims, reply control.TokenReply, now time.Time) error {
@@ -78,7 +78,10 @@ func printClaims(w io.Writer, resource string, c token.Claims, reply control.Tok
 	if c.IsApp() {
 		field("kind", "an application's token, as a managed identity's is")
 	} else {
-		field("kind", "a user's token: it has scp and no roles, a managed identity's does not")
+		field("kind", "a user's token, with the user's own permissions")
+	}
+	if lacking := c.Lacking(); len(lacking) > 0 {
+		field("lacking", strings.Join(lacking, ", ")+", which a managed identity's has")
 	}
 	field("user", c.UPN)
 	field("client id", c.AppID)

@@ -73,6 +73,22 @@ func (c Claims) IsApp() bool {
 	return c.Scope == "" && c.UPN == ""
 }
 
+// Lacking lists the claims, by name, that a managed identity's token has and this one has not. A managed identity has roles
+// where some are assigned to it, and xms_mirid in tokens for Microsoft's own services.
+func (c Claims) Lacking() []string {
+	var names []string
+	if c.IDType != "app" {
+		names = append(names, "idtyp=app")
+	}
+	if len(c.Roles) == 0 && !c.IsApp() {
+		names = append(names, "roles")
+	}
+	if text(c.Raw["xms_mirid"]) == "" {
+		names = append(names, "xms_mirid")
+	}
+	return names
+}
+
 // object decodes one JSON object and nothing after it.
 func object(data []byte) (map[string]any, error) {
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -147,3 +147,25 @@ func FuzzScope(f *testing.F) {
 		}
 	})
 }
+
+func TestClaimsLacking(t *testing.T) {
+	for _, tt := range []struct {
+		name, payload string
+		want          []string
+	}{
+		{"managed identity", `{"idtyp":"app","roles":["r"],"xms_mirid":"/subscriptions/s"}`, nil},
+		{"managed identity without roles", `{"idtyp":"app","xms_mirid":"/subscriptions/s"}`, nil},
+		{"application", `{"idtyp":"app","appid":"a"}`, []string{"xms_mirid"}},
+		{"application in an old token", `{"appid":"a"}`, []string{"idtyp=app", "xms_mirid"}},
+		{"user", `{"idtyp":"user","scp":"user_impersonation","upn":"a@b.c"}`, []string{"idtyp=app", "roles", "xms_mirid"}},
+		{"user with a role", `{"scp":"x","roles":["r"]}`, []string{"idtyp=app", "xms_mirid"}},
+	} {
+		c, err := ParseClaims("e30." + base64.RawURLEncoding.EncodeToString([]byte(tt.payload)) + ".c2ln")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, c.Lacking()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
