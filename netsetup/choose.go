@@ -27,21 +27,28 @@ type Want struct {
 
 // facts are what Choose found out. A nil error means that the mode works.
 type facts struct {
-	metadata bool
-	iptables error
-	loopback error
+	metadata  bool // something answers at the endpoint
+	elsewhere bool // not in the host's network namespace
+	iptables  error
+	loopback  error
+	dummy     error
 }
 
 // Choose turns a wish into a mode that works in the calling thread's network namespace, and says why in a few words
 // that read on after its name, and that include a port which is not root's alone ([UnprivilegedPortStart]).
-// It prefers iptables, which leaves other users and a web server on port 80 alone. A mode asked for by name is verified
-// and never exchanged for another.
+// It prefers iptables, which leaves other users and a web server on port 80 alone. It does not consider dummy, which is for
+// those who ask for it: whatever is in the way of loopback is in the way of dummy too, and dummy needs a module besides. A
+// mode asked for by name is verified and never exchanged for another.
 //
-// It wraps [ErrMetadataService] where one answers and shadowing it was not asked for; else the reason why the mode, or
-// each of them, does not work: [ErrNoIPTables], [ErrLoopbackDown], [*ForeignError], [*InUseError] and others.
+// Where a metadata service answers, its place is taken if that was asked for. Auto takes it unasked where this is not the
+// host's network namespace but that of a container or a sandbox, and says so in the reason. Other people's rules, such as Docker's for published ports,
+// are no reason for or against a mode: see [Adapt].
+//
+// It wraps [ErrMetadataService] where one answers and its place may not be taken; else the reason why the mode, or each of
+// them, does not work: [ErrNoIPTables], [ErrNoNetfilter], [ErrNoDummy], [ErrLoopbackDown], [*ForeignError], [*InUseError] and others.
 //
 // It expects that nothing of ours is there, so [Sweep] first. It makes a chain that nothing jumps to, and a guard of port 0,
-// to see whether the kernel has what mode iptables needs, and removes them.
+// to see whether the kernel has what mode iptables needs, or the link of mode dummy, and removes them.
 func Choose(ctx context.Context, w Want) (Mode, string, error) {
 	var f facts
 	var err error
@@ -50,12 +57,16 @@ func Choose(ctx context.Context, w Want) (Mode, string, error) {
 			return "", "", err
 		}
 	}
+	f.elsewhere = elsewhere()
 	i := NewHost(Options{})
 	if w.Mode == Auto || w.Mode == IPTables {
 		f.iptables = i.tryIPTables(ctx, w.ExemptGroup)
 	}
 	if w.Mode == Loopback || w.Mode == Auto && f.iptables != nil {
-		f.loopback = i.tryLoopback(ctx)
+		f.loopback = i.tryAddress(ctx, Loopback)
+	}
+	if w.Mode == Dummy {
+		f.dummy = i.tryAddress(ctx, Dummy)
 	}
 	mode, reason, err := decide(w, f)
 	if err != nil {
@@ -68,19 +79,33 @@ func Choose(ctx context.Context, w Want) (Mode, string, error) {
 	return mode, reason + exposure(mode, start), nil
 }
 
+// decide chooses, and says why.
 func decide(w Want, f facts) (Mode, string, error) {
-	if f.metadata && !w.ShadowMetadata {
+	shadows := f.metadata && !w.ShadowMetadata
+	if shadows && (w.Mode != Auto || !f.elsewhere) {
 		return "", "", fmt.Errorf("dialling %q: %w", Endpoint, ErrMetadataService)
 	}
+	mode, reason, err := decideMode(w, f)
+	if err == nil && shadows {
+		reason += fmt.Sprintf("; takes the place of a metadata service that answers at %s, as this network namespace is not the host's",
+			Endpoint)
+	}
+	return mode, reason, err
+}
+
+func decideMode(w Want, f facts) (Mode, string, error) {
+	if w.Mode != Auto {
+		tried, known := map[Mode]error{IPTables: f.iptables, Loopback: f.loopback, Dummy: f.dummy}[w.Mode]
+		switch {
+		case !known:
+			return "", "", fmt.Errorf("choosing mode %q: not one of %q, %q, %q, %q", w.Mode, Auto, IPTables, Loopback, Dummy)
+		case tried != nil:
+			return "", "", fmt.Errorf("trying mode %q: %w", w.Mode, tried)
+		default:
+			return w.Mode, "asked for, and works here", nil
+		}
+	}
 	switch {
-	case w.Mode == IPTables && f.iptables == nil, w.Mode == Loopback && f.loopback == nil:
-		return w.Mode, "asked for, and works here", nil
-	case w.Mode == IPTables:
-		return "", "", fmt.Errorf("trying mode %q: %w", w.Mode, f.iptables)
-	case w.Mode == Loopback:
-		return "", "", fmt.Errorf("trying mode %q: %w", w.Mode, f.loopback)
-	case w.Mode != Auto:
-		return "", "", fmt.Errorf("choosing mode %q: not one of %q, %q, %q", w.Mode, Auto, IPTables, Loopback)
 	case f.iptables == nil:
 		return IPTables, "works here, and leaves other users and port 80 alone", nil
 	case f.loopback == nil:
@@ -131,15 +156,53 @@ func (i *Interceptor) tryIPTables(ctx context.Context, exempt uint32) error {
 	return i.undo(ctx, trial)
 }
 
-// tryLoopback opens the listener, which needs no address yet, and closes it again.
-func (i *Interceptor) tryLoopback(ctx context.Context) error {
-	p := Plan{Mode: Loopback, Endpoint: Endpoint, Backend: Endpoint}
+// tryAddress opens the listener of a mode that has the address on a device, which needs the device but no address yet, and
+// closes it again.
+func (i *Interceptor) tryAddress(ctx context.Context, m Mode) error {
+	p := Plan{Mode: m, Endpoint: Endpoint, Backend: Endpoint}
 	if _, err := i.ready(ctx, p); err != nil {
 		return err
 	}
-	ln, err := Listen(ctx, p)
+	diff, err := i.kernel.surveyOwnLink(ctx, p)
 	if err != nil {
 		return err
 	}
-	return ln.Close()
+	if err := i.commit(ctx, diff.changes()); err != nil {
+		return err
+	}
+	ln, err := Listen(ctx, p)
+	if err == nil {
+		err = ln.Close()
+	}
+	return errors.Join(err, i.undo(ctx, diff.changes()))
+}
+
+// Adapt completes a plan by what it depends on in the calling thread's network namespace, beside the mode: Shadows in mode
+// iptables, and Precedes where the address is on a device.
+//
+// Other people's rules are preceded whatever they are: which of them would redirect what, and what they will be tomorrow, is
+// not for us to say. Where there are none now, those that come later are not. Without the iptables program or netfilter in
+// the kernel there are none; those made by nft(8), or through the other back end of iptables, are not seen.
+//
+// Its errors are those of listing rules, and of a ctx that ends.
+func Adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
+	return NewHost(Options{}).adapt(ctx, p, w)
+}
+
+func (i *Interceptor) adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
+	if !p.onAddress() {
+		p.Shadows = w.ShadowMetadata
+		if p.Shadows || w.Mode != Auto || !elsewhere() {
+			return p, nil
+		}
+		var err error
+		p.Shadows, err = metadataAnswers(ctx)
+		return p, err
+	}
+	output, _, err := i.kernel.rules(ctx, natOutput)
+	if noFirewall(err) || errors.Is(err, ErrIPTables) {
+		return p, nil
+	}
+	p.Precedes = slices.ContainsFunc(output, func(spec string) bool { return !isOurJump(spec) && !isOurPass(spec) })
+	return p, err
 }

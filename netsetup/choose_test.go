@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"azimds/test/netns"
@@ -14,6 +15,7 @@ import (
 
 func TestDecide(t *testing.T) {
 	noIPTables := errors.Join(ErrNoIPTables)
+	const shadows = "; takes the place of a metadata service that answers at 169.254.169.254:80, as this network namespace is not the host's"
 	taken := &InUseError{Addr: Endpoint, Holder: "nginx (pid 812) on 0.0.0.0:80"}
 	tests := []struct {
 		name   string
@@ -41,7 +43,19 @@ func TestDecide(t *testing.T) {
 			`trying mode "iptables": no iptables program`, ErrNoIPTables},
 		{"by name on a cloud VM", Want{Mode: IPTables}, facts{metadata: true}, "",
 			`dialling "169.254.169.254:80": a metadata service answers there`, ErrMetadataService},
-		{"unknown", Want{Mode: "tun"}, facts{}, "", `choosing mode "tun": not one of "auto", "iptables", "loopback"`, nil},
+		{"auto on a cloud VM, in a container", Want{Mode: Auto}, facts{metadata: true, elsewhere: true}, IPTables,
+			"works here, and leaves other users and port 80 alone" + shadows, nil},
+		{"auto on a cloud VM, in a container, without iptables", Want{Mode: Auto},
+			facts{metadata: true, elsewhere: true, iptables: noIPTables}, Loopback,
+			"port 80 is free; iptables does not work here (no iptables program)" + shadows, nil},
+		{"by name on a cloud VM, in a container", Want{Mode: Dummy}, facts{metadata: true, elsewhere: true}, "",
+			`dialling "169.254.169.254:80": a metadata service answers there`, ErrMetadataService},
+		{"auto in a container", Want{Mode: Auto}, facts{elsewhere: true}, IPTables,
+			"works here, and leaves other users and port 80 alone", nil},
+		{"dummy by name", Want{Mode: Dummy}, facts{}, Dummy, "asked for, and works here", nil},
+		{"dummy by name, without", Want{Mode: Dummy}, facts{dummy: ErrNoDummy}, "",
+			`trying mode "dummy": the kernel has no module dummy`, ErrNoDummy},
+		{"unknown", Want{Mode: "tun"}, facts{}, "", `choosing mode "tun": not one of "auto", "iptables", "loopback", "dummy"`, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,7 +91,11 @@ func choose(t *testing.T, ns *netns.NS, w Want) (mode Mode, err error) {
 func serve(t *testing.T, ns *netns.NS, addr string) {
 	t.Helper()
 	do(t, ns, func() error {
-		ln, err := net.Listen("tcp", addr)
+		network := "tcp" // of both families, where the address is none's
+		if strings.HasPrefix(addr, "0.0.0.0:") {
+			network = "tcp4"
+		}
+		ln, err := net.Listen(network, addr)
 		if err == nil {
 			t.Cleanup(func() { ln.Close() })
 		}
@@ -150,7 +168,8 @@ func TestChooseBesideMetadataService(t *testing.T) {
 		t.Errorf("Choose while nothing answers = %q, %v", mode, err)
 	}
 	serve(t, cloud, Endpoint.String())
-	for _, mode := range []Mode{Auto, IPTables, Loopback} {
+	onHost(t)
+	for _, mode := range []Mode{Auto, IPTables, Loopback, Dummy} {
 		if _, err := choose(t, host, Want{Mode: mode}); !errors.Is(err, ErrMetadataService) {
 			t.Errorf("Choose %s: %v, want ErrMetadataService", mode, err)
 		}

@@ -4,13 +4,18 @@
 // A [Plan] is a value that says what the kernel should look like; an [Interceptor] compares it with what is there and
 // makes the difference. What always holds:
 //
-//   - Everything made here carries a mark: the label lo:azimds on an address, the protocol number 169 on a route and a
-//     policy rule, the chain AZIMDS and the comment "azimds" in netfilter. What does not carry it is never touched.
+//   - Everything made here carries a mark: the label lo:azimds or azimds0:azimds on an address, the group 169254 and the name
+//     azimds0 on a link of type dummy, the protocol number 169 on a route and a policy rule, the chain AZIMDS and the comment
+//     "azimds" in netfilter. What does not carry it is never touched. What somebody puts into a chain or on a link of ours
+//     keeps it there.
 //   - What makes the interception live is put up last and taken down first; what guards it, the other way round.
 //   - Every operation can be repeated. Up replaces what an earlier run left, whatever its mode, owner or port; on failure
 //     it puts back what it found. Down goes on past errors and joins them.
-//   - A listener is bound to the device lo: Linux accepts packets for a local address on every interface, so that an
-//     address alone would serve the neighbours on the network too.
+//   - A listener is bound to the device that holds its address: Linux accepts packets for a local address on every interface,
+//     so that an address alone would serve the neighbours on the network too. It ends with that device; a link made again
+//     needs a new listener.
+//   - Where the address is on a device and others have rules in nat/OUTPUT, one of ours comes before them, since some, such as
+//     Docker's for published ports, take what is dialled on any local address.
 //
 // Other programs may remove what is here: systemd-networkd drops policy rules that it does not know when it starts
 // (ManageForeignRoutingPolicyRules= in networkd.conf(5)), and firewall managers flush nat. Check tells, and Up mends it.

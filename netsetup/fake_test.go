@@ -19,7 +19,8 @@ type fakeHost struct {
 	down       bool // lo
 	objects    []piece
 	chains     map[chain][]string // specs without quotes
-	noIPTables bool
+	noFirewall error              // what every call for iptables then wraps
+	noDummy    bool
 	calls      int
 	failAt     int // the call that fails, from 1; 0: none
 }
@@ -30,6 +31,9 @@ func newFakeHost() *fakeHost {
 		objects: []piece{
 			address{netip.MustParsePrefix("127.0.0.1/8"), "lo", "lo"},
 			address{netip.MustParsePrefix("10.0.0.7/24"), "eth0", "eth0"},
+			link{"dummy0", "dummy", 0},
+			link{"sandbox0", "dummy", dummyGroup},
+			upLink{"sandbox0"},
 			localRoute{netip.MustParsePrefix("192.0.2.1/32"), backendAddr, "lo", routeTable, 4},
 			policy{"eth0", netip.MustParsePrefix("192.0.2.0/24"), allUIDs, [2]uint16{}, routeTable, policyPriority, 170},
 		},
@@ -76,14 +80,18 @@ func (h *fakeHost) call() error {
 }
 
 func (h *fakeHost) iptables(ctx context.Context) error {
-	if h.noIPTables {
-		return fmt.Errorf("looking for iptables: %w", ErrNoIPTables)
+	if h.noFirewall != nil {
+		return fmt.Errorf("looking for iptables: %w", h.noFirewall)
 	}
 	return errors.Join(ctx.Err(), h.call())
 }
 
-func (h *fakeHost) LinkUp(_ context.Context, device string) (bool, error) {
-	return device == loopbackDevice && !h.down, h.call()
+func (h *fakeHost) Links(context.Context) ([]linkState, error) {
+	states := []linkState{{link{loopbackDevice, "device", 0}, !h.down}}
+	for _, l := range only[link](h.objects) {
+		states = append(states, linkState{l, slices.Contains(h.objects, piece(upLink{l.name}))})
+	}
+	return states, h.call()
 }
 
 func (h *fakeHost) Addresses(context.Context) ([]address, error) {
@@ -103,6 +111,23 @@ func (h *fakeHost) Add(_ context.Context, object any) error {
 	if err := h.call(); err != nil {
 		return err
 	}
+	switch o := object.(type) {
+	case link:
+		if h.noDummy {
+			return fmt.Errorf("%w (operation not supported)", ErrNoDummy)
+		}
+		if slices.ContainsFunc(h.objects, func(p piece) bool { l, ok := p.(link); return ok && l.name == o.name }) {
+			return errors.New("file exists")
+		}
+	case upLink:
+		if !h.hasDevice(o.device) {
+			return errors.New("no such device")
+		}
+	case address:
+		if !h.hasDevice(o.device) {
+			return errors.New("no such device")
+		}
+	}
 	if slices.Contains(h.objects, object.(piece)) {
 		return errors.New("file exists")
 	}
@@ -114,8 +139,17 @@ func (h *fakeHost) Delete(_ context.Context, object any) error {
 	if err := h.call(); err != nil {
 		return err
 	}
-	h.objects = slices.DeleteFunc(h.objects, func(o piece) bool { return o == object.(piece) })
+	gone, isLink := object.(link)
+	h.objects = slices.DeleteFunc(h.objects, func(o piece) bool {
+		a, isAddress := o.(address)
+		return o == object.(piece) || isLink && (o == upLink{gone.name} || isAddress && a.device == gone.name)
+	})
 	return nil
+}
+
+func (h *fakeHost) hasDevice(name string) bool {
+	return slices.Contains([]string{loopbackDevice, "eth0"}, name) ||
+		slices.ContainsFunc(only[link](h.objects), func(l link) bool { return l.name == name })
 }
 
 func (h *fakeHost) Rules(ctx context.Context, c chain) ([]string, bool, error) {

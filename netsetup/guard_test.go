@@ -21,9 +21,6 @@ import (
 // than the client has, so that the client cannot be found. The guard prevents it, from the first moment there is a listener.
 func TestDirectDials(t *testing.T) {
 	p := rootPlan
-	guardUp := func(t *testing.T, ns *netns.NS) {
-		do(t, ns, func() error { return NewHost(Options{}).Guard(t.Context(), p) })
-	}
 	unguard := func(t *testing.T, ns *netns.NS) {
 		do(t, ns, func() error { return p.guards()[0].remove(t.Context(), NewHost(Options{}).kernel) })
 	}
@@ -47,7 +44,7 @@ func TestDirectDials(t *testing.T) {
 				for step := range strings.FieldsSeq(tt.steps) {
 					switch step {
 					case "guard":
-						guardUp(t, ns)
+						guard(t, ns, p)
 					case "unguard":
 						unguard(t, ns)
 					case "up":
@@ -175,10 +172,42 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// Guard of mode dummy makes the link, and not the address.
+func TestGuardDummy(t *testing.T) {
+	var got []string
+	h := newFakeHost()
+	h.noFirewall = ErrNoIPTables
+	i := h.interceptor(Options{After: func(phase string, step int, name string) {
+		got = append(got, fmt.Sprint(phase, " ", step, " ", name))
+	}})
+	for _, step := range []func(context.Context, Plan) error{i.Guard, i.Up, i.Guard, i.Up} { // the last two have nothing to do
+		if err := step(t.Context(), dummyPlan); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		"up 0 ip link add azimds0 group 169254 type dummy",
+		"up 1 ip link set azimds0 up",
+		"up 2 ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	_, foreign := errors.AsType[*ForeignError](foreignLink().interceptor(Options{}).Guard(t.Context(), dummyPlan))
+	if !foreign {
+		t.Error("Guard took somebody else's link for ours")
+	}
+	bare := newFakeHost()
+	bare.noDummy = true
+	if err := bare.interceptor(Options{}).Guard(t.Context(), dummyPlan); !errors.Is(err, ErrNoDummy) {
+		t.Errorf("Guard without the module: %v, want ErrNoDummy", err)
+	}
+}
+
 // Guard of mode loopback has nothing to do, also where there is no iptables.
 func TestGuardLoopback(t *testing.T) {
 	h := newFakeHost()
-	h.noIPTables = true
+	h.noFirewall = ErrNoIPTables
 	if err := h.interceptor(Options{}).Guard(t.Context(), loopbackPlan); err != nil || h.calls > 0 {
 		t.Errorf("Guard: %v, after %d calls", err, h.calls)
 	}
@@ -187,22 +216,29 @@ func TestGuardLoopback(t *testing.T) {
 	}
 }
 
+func guardFailures(t *testing.T, name string, start *fakeHost, p Plan) {
+	t.Helper()
+	for n := 1; ; n++ {
+		h := start.clone()
+		h.calls, h.failAt = 0, n
+		err := h.interceptor(Options{}).Guard(t.Context(), p)
+		if h.calls < n {
+			return
+		}
+		if !errors.Is(err, errInjected) {
+			t.Fatalf("%s, %s, call %d: error %v, want the injected one", name, p.Mode, n, err)
+		}
+		if diff := cmp.Diff(start.String(), h.String()); diff != "" {
+			t.Fatalf("%s, %s, call %d (-before +after):\n%s", name, p.Mode, n, diff)
+		}
+	}
+}
+
 // A call that fails, or a context that ends, leaves Guard with what was before.
 func TestGuardFailure(t *testing.T) {
 	for name, start := range starts(t) {
-		for n := 1; ; n++ {
-			h := start.clone()
-			h.calls, h.failAt = 0, n
-			err := h.interceptor(Options{}).Guard(t.Context(), exemptPlan)
-			if h.calls < n {
-				break
-			}
-			if !errors.Is(err, errInjected) {
-				t.Fatalf("%s, call %d: error %v, want the injected one", name, n, err)
-			}
-			if diff := cmp.Diff(start.String(), h.String()); diff != "" {
-				t.Fatalf("%s, call %d (-before +after):\n%s", name, n, diff)
-			}
+		for _, p := range []Plan{exemptPlan, dummyPlan} {
+			guardFailures(t, name, start, p)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())

@@ -14,15 +14,6 @@ import (
 // hostAddresses are the calling thread's network namespace, through netlink.
 type hostAddresses struct{}
 
-// LinkUp tells whether a device is administratively up.
-func (hostAddresses) LinkUp(_ context.Context, device string) (bool, error) {
-	link, err := netlink.LinkByName(device)
-	if err != nil {
-		return false, err
-	}
-	return link.Attrs().Flags&net.FlagUp != 0, nil
-}
-
 // Addresses lists every IPv4 address of every device.
 func (hostAddresses) Addresses(context.Context) ([]address, error) {
 	links, err := dump(netlink.LinkList)
@@ -90,9 +81,13 @@ func (hostAddresses) Policies(context.Context) ([]policy, error) {
 	return policies, nil
 }
 
-// Add makes an [address], a [localRoute] or a [policy].
+// Add makes a [link], an [address], a [localRoute] or a [policy], or sets an [upLink].
 func (hostAddresses) Add(_ context.Context, object any) error {
 	switch o := object.(type) {
+	case link:
+		return o.make()
+	case upLink:
+		return o.set(netlink.LinkSetUp)
 	case address:
 		link, addr, err := o.netlink()
 		if err != nil {
@@ -112,10 +107,14 @@ func (hostAddresses) Add(_ context.Context, object any) error {
 	}
 }
 
-// Delete removes an [address], a [localRoute] or a [policy].
+// Delete removes a [link], an [address], a [localRoute] or a [policy], or sets an [upLink] down.
 func (hostAddresses) Delete(_ context.Context, object any) error {
 	var err error
 	switch o := object.(type) {
+	case link:
+		err = o.delete()
+	case upLink:
+		err = o.set(netlink.LinkSetDown)
 	case address:
 		var link netlink.Link
 		var addr *netlink.Addr
@@ -200,7 +199,9 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 
 // gone tells that there was nothing to delete.
 func gone(err error) bool {
-	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
+	_, noLink := errors.AsType[netlink.LinkNotFoundError](err) // what was on it went with it
+	return noLink || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
+		errors.Is(err, unix.ENODEV)
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {

@@ -40,7 +40,10 @@ func (f *hostFirewall) Rules(ctx context.Context, c chain) ([]string, bool, erro
 		if listErr == nil && !slices.Contains(chains, c.name) {
 			return nil, false, nil
 		}
-		return nil, false, plain(err)
+		if lacking(err.Error()) {
+			return nil, false, fmt.Errorf("%w: %w", ErrNoNetfilter, plain(err))
+		}
+		return nil, false, fmt.Errorf("%w: %w", ErrIPTables, plain(err))
 	}
 	var specs []string
 	for _, line := range lines {
@@ -128,10 +131,19 @@ func (f *hostFirewall) program(ctx context.Context) (*iptables.IPTables, error) 
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("asking %q for its version: %w", path, err)
+		return nil, fmt.Errorf("%w: asking %q for its version: %w", ErrIPTables, path, plain(err))
 	}
 	f.found = t
 	return t, nil
+}
+
+// lacking tells that iptables has said that the kernel has no tables for it; its exit status tells no more than "failed".
+// One sentence is that of the legacy back end (iptc_strerror in libiptc/libiptc.c), the others are those of the one for
+// nf_tables (nft_init and mnl_genid_get in iptables/nft.c).
+func lacking(said string) bool {
+	return strings.Contains(said, "Table does not exist (do you need to insmod?)") ||
+		strings.Contains(said, "Could not fetch rule set generation id: Invalid argument") ||
+		strings.Contains(said, "Failed to initialize nft: Protocol not supported")
 }
 
 // present drops the error of a deletion that found nothing to delete.

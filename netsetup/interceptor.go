@@ -55,19 +55,27 @@ func newInterceptor(a addresses, f firewall, o Options) *Interceptor {
 	return &Interceptor{kernel: kernel{a, f}, o: o}
 }
 
-// Guard puts up what has to be there before the plan's listener is: in mode iptables the rule that keeps everybody from
-// dialling the backend directly. Without it such a connection would, once there is a listener, be remembered by the
-// connection tracker and in the owner's way (see guards). Up puts the rule up too, so that Guard is for the moments between
-// [Listen] and Up. Its errors are those of Up, and so is what takes it down.
+// Guard puts up what has to be there before the plan's listener is. In mode iptables that is the rule that keeps everybody
+// from dialling the backend directly: without it such a connection would, once there is a listener, be remembered by the
+// connection tracker and in the owner's way (see guards). In mode dummy it is our link, which the listener is bound to. Up
+// puts them up too, so that Guard is for the moments before [Listen] and until Up. Its errors are those of Up, and so is
+// what takes it down.
 func (i *Interceptor) Guard(ctx context.Context, p Plan) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	if p.Mode != IPTables {
-		return nil
+	var diff difference
+	var err error
+	switch p.Mode {
+	case IPTables:
+		diff, err = i.kernel.surveyGuard(ctx, p)
+	case Dummy:
+		diff, err = i.kernel.surveyOwnLink(ctx, p)
 	}
-	diff, err := i.kernel.surveyGuard(ctx, p)
 	if err != nil {
+		return err
+	}
+	if err := foreignError(diff.foreign); err != nil {
 		return err
 	}
 	changes := diff.changes()
@@ -80,7 +88,11 @@ func (i *Interceptor) Guard(ctx context.Context, p Plan) error {
 
 // Up makes the plan so. What is there already stays; what carries our mark and is not in the plan is removed, whichever run
 // left it. On failure, or when ctx ends, Up puts back what it found and returns the errors of both, joined. Up wraps
-// [ErrLoopbackDown] or [ErrNoIPTables], or returns a [*ForeignError], before it has changed anything.
+// [ErrLoopbackDown], [ErrNoIPTables] or [ErrNoNetfilter], or returns a [*ForeignError], before it has changed anything; [ErrNoDummy] it may
+// learn after it has removed a leftover, which it then puts back.
+//
+// In mode dummy a listener ends with the link that it is bound to. Where Up has made the link again because somebody had
+// deleted it, [Listen] has to follow once more.
 func (i *Interceptor) Up(ctx context.Context, p Plan) error {
 	if err := p.Validate(); err != nil {
 		return err
@@ -104,8 +116,11 @@ func (i *Interceptor) Check(ctx context.Context, p Plan) (Report, error) {
 			return Report{}, err
 		}
 	}
-	diff, err := i.kernel.survey(ctx, p, p.Mode == IPTables)
-	r := Report{Foreign: diff.foreign}
+	diff, err := i.kernel.survey(ctx, p, p.need())
+	var r Report
+	for _, f := range diff.foreign {
+		r.Foreign = append(r.Foreign, f.what)
+	}
 	for _, piece := range diff.missing {
 		r.Delta = append(r.Delta, piece.adding())
 	}
@@ -119,7 +134,7 @@ func (i *Interceptor) Check(ctx context.Context, p Plan) (Report, error) {
 
 // Present lists what carries our mark now, each as the command that would make it, in the order of Up.
 func (i *Interceptor) Present(ctx context.Context) ([]string, error) {
-	diff, err := i.kernel.survey(ctx, Plan{}, false)
+	diff, err := i.kernel.survey(ctx, Plan{}, ifAny)
 	var there []string
 	for _, piece := range slices.Backward(diff.stale) {
 		there = append(there, piece.adding())
@@ -128,26 +143,26 @@ func (i *Interceptor) Present(ctx context.Context) ([]string, error) {
 }
 
 // Down removes the plan, and whatever else carries our mark. It goes on past errors, after the end of ctx too, and joins
-// them. Once it returns nil, nothing of ours is there; calling it again is fine. Of the plan only the mode counts: after
-// iptables, a missing iptables program is an error. A rule of somebody else inside our chain stays, with the chain, and is
-// a [*ForeignError].
+// them. Once it returns nil, nothing of ours is there; calling it again is fine. Of the plan it counts only whether it has
+// rules: then a missing iptables program or netfilter is an error. A rule of somebody else inside our chain stays, with the chain, and so
+// does somebody else's address on our link, with the link; either is a [*ForeignError].
 func (i *Interceptor) Down(ctx context.Context, p Plan) error {
-	_, err := i.sweep(ctx, p.Mode == IPTables)
+	_, err := i.sweep(ctx, p.need())
 	return err
 }
 
 // Sweep removes whatever carries our mark, without a plan: after a crash, or when it is not known what was put up. It
-// returns the command of each removal, also beside an error. A missing iptables program is no error.
-func (i *Interceptor) Sweep(ctx context.Context) ([]string, error) { return i.sweep(ctx, false) }
+// returns the command of each removal, also beside an error. A missing iptables program or netfilter is no error.
+func (i *Interceptor) Sweep(ctx context.Context) ([]string, error) { return i.sweep(ctx, ifAny) }
 
 // Sweep is [Interceptor.Sweep] in the calling thread's network namespace.
 func Sweep(ctx context.Context) ([]string, error) { return NewHost(Options{}).Sweep(ctx) }
 
-func (i *Interceptor) sweep(ctx context.Context, needFirewall bool) (removed []string, err error) {
+func (i *Interceptor) sweep(ctx context.Context, firewall need) (removed []string, err error) {
 	i.guarded = 0
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTime)
 	defer cancel()
-	diff, err := i.kernel.survey(ctx, Plan{}, needFirewall)
+	diff, err := i.kernel.survey(ctx, Plan{}, firewall)
 	errs := []error{err}
 	for _, piece := range diff.stale {
 		c := change{piece, true}
@@ -158,18 +173,16 @@ func (i *Interceptor) sweep(ctx context.Context, needFirewall bool) (removed []s
 		i.after("down", len(removed), c)
 		removed = append(removed, piece.removing())
 	}
-	if len(diff.foreign) > 0 {
-		errs = append(errs, &ForeignError{What: diff.foreign})
-	}
+	errs = append(errs, foreignError(diff.foreign))
 	if err := errors.Join(errs...); err != nil || len(removed) == 0 {
 		return removed, err
 	}
-	return removed, i.swept(ctx, needFirewall)
+	return removed, i.swept(ctx, firewall)
 }
 
 // swept looks again, because a deletion that finds nothing to delete counts as done.
-func (i *Interceptor) swept(ctx context.Context, needFirewall bool) error {
-	diff, err := i.kernel.survey(ctx, Plan{}, needFirewall)
+func (i *Interceptor) swept(ctx context.Context, firewall need) error {
+	diff, err := i.kernel.survey(ctx, Plan{}, firewall)
 	errs := []error{err}
 	for _, piece := range diff.stale {
 		errs = append(errs, fmt.Errorf("running %q: still there", piece.removing()))
@@ -179,19 +192,19 @@ func (i *Interceptor) swept(ctx context.Context, needFirewall bool) error {
 
 // ready surveys for a plan that is to be put up, and refuses one that cannot be.
 func (i *Interceptor) ready(ctx context.Context, p Plan) (difference, error) {
-	up, err := i.kernel.addresses.LinkUp(ctx, loopbackDevice)
+	up, err := i.kernel.loopbackUp(ctx)
 	if err != nil {
-		return difference{}, fmt.Errorf("looking at device %q: %w", loopbackDevice, err)
+		return difference{}, err
 	}
 	if !up {
 		return difference{}, fmt.Errorf("preparing mode %q: %w", p.Mode, ErrLoopbackDown)
 	}
-	diff, err := i.kernel.survey(ctx, p, p.Mode == IPTables)
+	diff, err := i.kernel.survey(ctx, p, p.need())
 	if err != nil {
 		return difference{}, err
 	}
-	if len(diff.foreign) > 0 {
-		return difference{}, &ForeignError{What: diff.foreign}
+	if err := foreignError(diff.foreign); err != nil {
+		return difference{}, err
 	}
 	return diff, nil
 }

@@ -114,7 +114,7 @@ func TestOrder(t *testing.T) {
 	i := h.interceptor(Options{After: func(phase string, step int, name string) {
 		got = append(got, phase+" "+string(rune('0'+step))+" "+name)
 	}})
-	for _, p := range []Plan{exemptPlan, loopbackPlan, {}} {
+	for _, p := range []Plan{exemptPlan, loopbackPlan, preceding(dummyPlan), {}} {
 		if err := apply(t.Context(), i, p); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,15 @@ up 4 ip rule del iif lo to 169.254.169.254/32 uidrange 1001-1001 dport 80-80 loo
 up 5 ip route del local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 up 6 iptables -t filter -D OUTPUT -d 127.0.0.1/32 -p tcp -m tcp --dport 980 -m conntrack ! --ctstate DNAT -m comment --comment "azimds" -j REJECT --reject-with tcp-reset
 up 7 ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
-down 0 ip addr del 169.254.169.254/32 dev lo label lo:azimds`)
+up 0 ip addr del 169.254.169.254/32 dev lo label lo:azimds
+up 1 ip link add azimds0 group 169254 type dummy
+up 2 ip link set azimds0 up
+up 3 iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+up 4 ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+down 0 ip addr del 169.254.169.254/32 dev azimds0 label azimds0:azimds
+down 1 iptables -t nat -D OUTPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment "azimds" -j ACCEPT
+down 2 ip link set azimds0 down
+down 3 ip link del azimds0`)
 	if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
@@ -148,6 +156,8 @@ func TestCheck(t *testing.T) {
 	host := starts(t)
 	foreign := host["iptables"].clone()
 	foreign.chains[ownChain] = append(foreign.chains[ownChain], "-p udp -j ACCEPT")
+	othersFirst := host["dummy before other rules"].clone()
+	othersFirst.chains[natOutput] = slices.Insert(othersFirst.chains[natOutput], 0, "-p tcp -j ACCEPT")
 	othersJump := host["iptables"].clone()
 	othersJump.chains[natOutput] = slices.Insert(othersJump.chains[natOutput], 0, "-p tcp -j AZIMDS")
 	tests := []struct {
@@ -160,6 +170,8 @@ func TestCheck(t *testing.T) {
 			Delta: []string{"ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds"}}},
 		{"address left", host["loopback"], Plan{}, Report{
 			Residue: []string{"ip addr del 169.254.169.254/32 dev lo label lo:azimds"}}},
+		{"somebody else's rule first", othersFirst, preceding(dummyPlan), Report{
+			Delta: []string{preceding(dummyPlan).passes()[0].adding()}}},
 		{"jump gone", host["no jump"], iptablesPlan, Report{Delta: []string{jump}}},
 		{"guard gone", host["no guard"], iptablesPlan, Report{Delta: []string{guard, refused}}},
 		{"guard not first", host["guard not first"], iptablesPlan, Report{Delta: []string{guard, refused}}},
@@ -182,19 +194,23 @@ func TestCheck(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			before := tt.host.String()
-			got, err := tt.host.interceptor(Options{}).Check(t.Context(), tt.plan)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("report (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(before, tt.host.String()); diff != "" {
-				t.Errorf("Check changed the host (-before +after):\n%s", diff)
-			}
-		})
+		t.Run(tt.name, func(t *testing.T) { reports(t, tt.host, tt.plan, tt.want) })
+	}
+}
+
+// reports compares what Check says, and with what it does: nothing.
+func reports(t *testing.T, h *fakeHost, p Plan, want Report) {
+	t.Helper()
+	before := h.String()
+	got, err := h.interceptor(Options{}).Check(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, h.String()); diff != "" {
+		t.Errorf("Check changed the host (-before +after):\n%s", diff)
 	}
 }
 
@@ -206,7 +222,11 @@ func TestUpRefuses(t *testing.T) {
 	down := newFakeHost()
 	down.down = true
 	bare := newFakeHost()
-	bare.noIPTables = true
+	bare.noFirewall = ErrNoIPTables
+	noModule := newFakeHost()
+	noModule.noDummy = true
+	noModuleLeft := starts(t)["iptables"]
+	noModuleLeft.noDummy = true
 	tests := []struct {
 		name string
 		host *fakeHost
@@ -216,12 +236,25 @@ func TestUpRefuses(t *testing.T) {
 	}{
 		{"address of somebody else", foreignAddress, loopbackPlan,
 			"refusing to touch what is not ours: address 169.254.169.254/16 of device eth0", nil},
+		{"address of somebody else, dummy", foreignAddress, dummyPlan,
+			"refusing to touch what is not ours: address 169.254.169.254/16 of device eth0", nil},
+		{"link of somebody else", foreignLink(), dummyPlan,
+			"refusing to touch what is not ours: device azimds0, a link of type dummy in group 0", nil},
+		{"address of somebody else on our link", sharedLink(t), loopbackPlan,
+			"refusing to touch what is not ours: address 10.1.1.1/24 of our device azimds0", nil},
+		{"no module", noModule, dummyPlan, `putting up mode "dummy": running "ip link add azimds0 group 169254 type dummy": ` +
+			`the kernel has no module dummy (operation not supported)`, ErrNoDummy},
+		{"no module, after mode iptables", noModuleLeft, dummyPlan, `putting up mode "dummy": running ` +
+			`"ip link add azimds0 group 169254 type dummy": the kernel has no module dummy (operation not supported)`, ErrNoDummy},
+		{"lo down, dummy", down, dummyPlan, `preparing mode "dummy": device lo is down`, ErrLoopbackDown},
+		{"no iptables to precede with", bare, preceding(loopbackPlan),
+			`listing chain "nat/OUTPUT": looking for iptables: no iptables program`, ErrNoIPTables},
 		{"chain of somebody else", foreignRule, iptablesPlan,
 			`refusing to touch what is not ours: rule "-p udp -j ACCEPT" in chain AZIMDS`, nil},
 		{"lo down", down, iptablesPlan, `preparing mode "iptables": device lo is down`, ErrLoopbackDown},
 		{"no iptables", bare, iptablesPlan,
 			`listing chain "nat/OUTPUT": looking for iptables: no iptables program`, ErrNoIPTables},
-		{"no mode", newFakeHost(), Plan{Mode: Auto, Endpoint: Endpoint}, `checking mode "auto": not one of "iptables", "loopback"`, nil},
+		{"no mode", newFakeHost(), Plan{Mode: Auto, Endpoint: Endpoint}, `checking mode "auto": not one of "iptables", "loopback", "dummy"`, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -239,7 +272,7 @@ func TestUpRefuses(t *testing.T) {
 
 func TestWithoutIPTables(t *testing.T) {
 	h := newFakeHost()
-	h.noIPTables = true
+	h.noFirewall = ErrNoIPTables
 	i := h.interceptor(Options{})
 	if err := i.Up(t.Context(), loopbackPlan); err != nil {
 		t.Fatal(err)
@@ -251,8 +284,10 @@ func TestWithoutIPTables(t *testing.T) {
 	if err := i.Down(t.Context(), loopbackPlan); err != nil {
 		t.Errorf("Down of mode loopback: %v", err)
 	}
-	if err := i.Down(t.Context(), iptablesPlan); !errors.Is(err, ErrNoIPTables) {
-		t.Errorf("Down of mode iptables: %v, want ErrNoIPTables: rules may be there still", err)
+	for _, p := range []Plan{iptablesPlan, preceding(loopbackPlan)} {
+		if err := i.Down(t.Context(), p); !errors.Is(err, ErrNoIPTables) {
+			t.Errorf("Down of %+v: %v, want ErrNoIPTables: rules may be there still", p, err)
+		}
 	}
 }
 

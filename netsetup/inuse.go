@@ -16,10 +16,10 @@ import (
 // tcpListen is TCP_LISTEN in include/net/tcp_states.h.
 const tcpListen = 10
 
-// holder names who listens where a listener of ours on addr and lo cannot, as far as the caller's rights reach. It serves
-// an error message, so what cannot be found out is left out.
-func holder(addr netip.AddrPort) string {
-	lo, err := net.InterfaceByName(loopbackDevice)
+// holder names who listens where a listener of ours on addr and device cannot, as far as the caller's rights reach. It
+// serves an error message, so what cannot be found out is left out.
+func holder(addr netip.AddrPort, device string) string {
+	ours, err := net.InterfaceByName(device)
 	if err != nil {
 		return ""
 	}
@@ -30,7 +30,7 @@ func holder(addr netip.AddrPort) string {
 			continue
 		}
 		for _, s := range sockets {
-			if at, in := inTheWay(s, addr, uint32(lo.Index)); in {
+			if at, in := inTheWay(s, addr, uint32(ours.Index)); in {
 				names = append(names, fmt.Sprintf("%s on %s", process(s.INode, s.UID), at))
 			}
 		}
@@ -42,13 +42,14 @@ func holder(addr netip.AddrPort) string {
 // inTheWay tells whether a socket excludes a listener on addr and a device, and where it listens.
 func inTheWay(s *netlink.Socket, addr netip.AddrPort, device uint32) (netip.AddrPort, bool) {
 	ip, ok := netip.AddrFromSlice(s.ID.Source)
+	ip = ip.Unmap() // netlink writes IPv4 addresses as IPv6 ones
 	if !ok || s.State != tcpListen || s.ID.SourcePort != addr.Port() {
 		return netip.AddrPort{}, false
 	}
 	if s.ID.Interface != 0 && s.ID.Interface != device {
 		return netip.AddrPort{}, false
 	}
-	in := ip.IsUnspecified() || ip.Unmap() == addr.Addr()
+	in := ip.IsUnspecified() || ip == addr.Addr()
 	return netip.AddrPortFrom(ip, addr.Port()), in
 }
 

@@ -34,10 +34,11 @@ func (e *InUseError) Error() string {
 
 func (e *InUseError) Unwrap() error { return e.Err }
 
-// Listen opens the plan's listener in the calling thread's network namespace. It is bound to the device lo, so that no
-// neighbour on a network reaches it, and may be opened before the address exists (IP_FREEBIND): then the first client
-// after Up is answered. Its backlog is the kernel's maximum, net.core.somaxconn. A taken address is an [*InUseError]; a
-// server on 0.0.0.0:80 or [::]:80 excludes mode loopback. Before it comes [Interceptor.Guard].
+// Listen opens the plan's listener in the calling thread's network namespace. It is bound to the device lo, in mode dummy to
+// our link, so that no neighbour on a network reaches it, and may be opened before the address exists (IP_FREEBIND): then
+// the first client after Up is answered. Its backlog is the kernel's maximum, net.core.somaxconn. A taken address is an
+// [*InUseError]; a server on 0.0.0.0:80 or [::]:80 excludes the modes loopback and dummy. Before it comes
+// [Interceptor.Guard].
 //
 // Multipath TCP, which Go listens with by default, is off: SO_ORIGINAL_DST and sock_diag are about plain TCP.
 func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
@@ -45,12 +46,12 @@ func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
 		return nil, err
 	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = confine(int(fd)) }), err)
+		return errors.Join(c.Control(func(fd uintptr) { err = confine(int(fd), p.device()) }), err)
 	}}
 	config.SetMultipathTCP(false)
 	ln, err := config.Listen(ctx, "tcp4", p.Backend.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &InUseError{Addr: p.Backend, Holder: holder(p.Backend), Err: err}
+		return nil, &InUseError{Addr: p.Backend, Holder: holder(p.Backend, p.device()), Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: %w", p.Backend, err)
@@ -63,9 +64,9 @@ func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
 }
 
 // confine sets, before bind(2), what the listener's safety and order of start need.
-func confine(fd int) error {
-	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, loopbackDevice); err != nil {
-		return fmt.Errorf("binding to device %q: %w", loopbackDevice, err)
+func confine(fd int, device string) error {
+	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device); err != nil {
+		return fmt.Errorf("binding to device %q: %w", device, err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1); err != nil {
 		return fmt.Errorf("setting %q: %w", "IP_FREEBIND", err)
@@ -87,7 +88,7 @@ func FreeBackendPort(context.Context) (netip.AddrPort, error) {
 			return netip.AddrPort{}, fmt.Errorf("trying port %q: %w", backend, err)
 		}
 		if first == nil {
-			first = &InUseError{Addr: backend, Holder: holder(backend), Err: err}
+			first = &InUseError{Addr: backend, Holder: holder(backend, loopbackDevice), Err: err}
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("looking for a free port from %d to %d: %w", lastBackendPort, firstBackendPort, first)
@@ -105,7 +106,7 @@ func tryBind(addr netip.AddrPort) (err error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	if err := confine(fd); err != nil {
+	if err := confine(fd, loopbackDevice); err != nil {
 		return err
 	}
 	return unix.Bind(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()})

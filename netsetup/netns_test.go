@@ -44,7 +44,9 @@ func backends(t *testing.T, test func(t *testing.T, ns *netns.NS)) {
 			t.Setenv("PATH", dir+":/usr/sbin:/sbin:"+os.Getenv("PATH"))
 			t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock"))
 			ns := netns.New(t)
-			plantCanaries(t, ns)
+			if !inMachine {
+				plantCanaries(t, ns)
+			}
 			test(t, ns)
 		})
 	}
@@ -79,6 +81,7 @@ func plantCanaries(t *testing.T, ns *netns.NS) {
 var (
 	counters   = regexp.MustCompile(`\[\d+:\d+\]`)
 	comment    = regexp.MustCompile(`(?m)^#.*\n`)
+	carrier    = regexp.MustCompile(` linkdown|,?(NO-CARRIER|LOWER_UP|M-DOWN)\b| state \w+`) // follows a veth's peer a moment later
 	emptyTable = regexp.MustCompile(`(?m)^\*\w+\n(:\w+ \w+ *\n)*COMMIT\n`)
 )
 
@@ -86,8 +89,9 @@ var (
 func snapshot(t *testing.T, ns *netns.NS) string {
 	t.Helper()
 	tables := comment.ReplaceAllString(counters.ReplaceAllString(ns.Run(t, "iptables-save"), ""), "")
-	return ns.Run(t, "ip", "-4", "addr") + ns.Run(t, "ip", "-4", "rule") +
-		ns.Run(t, "ip", "-4", "route", "show", "table", "all") + emptyTable.ReplaceAllString(tables, "")
+	devices := ns.Run(t, "ip", "-d", "link") + ns.Run(t, "ip", "-4", "addr") + ns.Run(t, "ip", "-4", "rule") +
+		ns.Run(t, "ip", "-4", "route", "show", "table", "all")
+	return carrier.ReplaceAllString(devices, "") + emptyTable.ReplaceAllString(tables, "")
 }
 
 // dial says "connected" or why not.
@@ -129,6 +133,11 @@ func listen(t *testing.T, ns *netns.NS, p Plan) {
 	})
 }
 
+func guard(t *testing.T, ns *netns.NS, p Plan) {
+	t.Helper()
+	do(t, ns, func() error { return NewHost(Options{}).Guard(t.Context(), p) })
+}
+
 func up(t *testing.T, ns *netns.NS, p Plan) {
 	t.Helper()
 	do(t, ns, func() error { return NewHost(Options{}).Up(t.Context(), p) })
@@ -154,7 +163,13 @@ var rootPlan = Plan{Mode: IPTables, Endpoint: Endpoint, Backend: iptablesPlan.Ba
 // hostPlans are plans whose uids and groups the kernel knows here: inside a user namespace of one uid, that one alone.
 func hostPlans(t *testing.T) []Plan {
 	t.Helper()
-	plans := []Plan{loopbackPlan, rootPlan}
+	if inMachine { // those of the other modes are tested on every kernel
+		return []Plan{dummyPlan}
+	}
+	plans := []Plan{rootPlan}
+	for _, p := range addressPlans() {
+		plans = append(plans, p, preceding(p))
+	}
 	if manyUIDs(t) {
 		plans = append(plans, exemptPlan)
 	}

@@ -10,11 +10,14 @@ import (
 
 // The marks. A later version must still find what an earlier one left, so these never change.
 const (
-	addressLabel = "lo:azimds" // label of our address on lo
-	routeProto   = 169         // protocol of our route and policy rule; not in iproute2's rt_protos, nor used by a routing daemon
-	routeTable   = 169254      // our routing table
-	chainName    = "AZIMDS"    // our chain in nat
-	ruleComment  = "azimds"    // comment of our rules in other people's chains
+	addressLabel = "lo:azimds"      // label of our address on lo
+	dummyLabel   = "azimds0:azimds" // label of our address on our link
+	dummyDevice  = "azimds0"        // name of our link
+	dummyGroup   = 169254           // group of our link; nobody else's would be in it
+	routeProto   = 169              // protocol of our route and policy rule; not in iproute2's rt_protos, nor used by a routing daemon
+	routeTable   = 169254           // our routing table
+	chainName    = "AZIMDS"         // our chain in nat
+	ruleComment  = "azimds"         // comment of our rules in other people's chains
 )
 
 const (
@@ -48,7 +51,9 @@ func (a address) adding() string {
 func (a address) removing() string {
 	return fmt.Sprintf("ip addr del %s dev %s label %s", a.prefix, a.device, a.label)
 }
-func (a address) ours() bool { return a.device == loopbackDevice && a.label == addressLabel }
+func (a address) ours() bool {
+	return a.device == loopbackDevice && a.label == addressLabel || a.device == dummyDevice && a.label == dummyLabel
+}
 
 // localRoute is a route of type local, as "ip route show table all" shows it. It is one of the objects of the addresses seam.
 type localRoute struct {
@@ -100,7 +105,18 @@ func (p policy) remove(ctx context.Context, k kernel) error     { return k.addre
 //
 //	ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 //
-// With a wider scope the address could become the source address of other traffic. In mode iptables:
+// With a wider scope the address could become the source address of other traffic. In mode dummy:
+//
+//	ip link add azimds0 group 169254 type dummy
+//	ip link set azimds0 up
+//	ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+//
+// The group is the link's mark because it is there from the first moment: the kernel does not take an alias together with a
+// new link. While the link is down, the answers of a listener bound to it are lost. Either may have a rule before those:
+//
+//	iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+//
+// In mode iptables:
 //
 //	iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
 //	ip route add local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
@@ -116,7 +132,7 @@ func (p policy) remove(ctx context.Context, k kernel) error     { return k.addre
 // table local knows. For the same reason what is not redirected gets no answer on this route, not even a reset, so the
 // policy leads nobody but the owner there: other users still see at once that the network is unreachable.
 func (p Plan) pieces() []piece {
-	pieces := slices.Concat(asPieces(p.guards()), p.routing(), p.addresses())
+	pieces := slices.Concat(asPieces(p.guards()), p.links(), p.routing(), asPieces(p.passes()), p.addresses())
 	if p.Mode != IPTables {
 		return pieces
 	}
@@ -125,10 +141,14 @@ func (p Plan) pieces() []piece {
 }
 
 func (p Plan) addresses() []piece {
-	if p.Mode != Loopback {
+	switch p.Mode {
+	case Loopback:
+		return []piece{address{p.prefix(), loopbackDevice, addressLabel}}
+	case Dummy:
+		return []piece{address{p.prefix(), dummyDevice, dummyLabel}}
+	default:
 		return nil
 	}
-	return []piece{address{p.prefix(), loopbackDevice, addressLabel}}
 }
 
 func (p Plan) routing() []piece {

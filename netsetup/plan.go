@@ -9,11 +9,12 @@ import (
 // Mode is a way of intercepting.
 type Mode string
 
-// The modes. Auto is a wish that [Choose] turns into one of the others; a [Plan] never carries it.
+// The modes. Auto is a wish that [Choose] turns into IPTables or Loopback; a [Plan] never carries it.
 const (
 	Auto     Mode = "auto"
 	IPTables Mode = "iptables" // a jump in nat/OUTPUT for one user, redirected to a privileged port on 127.0.0.1
 	Loopback Mode = "loopback" // the endpoint's address on lo, for every local user
+	Dummy    Mode = "dummy"    // the same on a link of our own, of the kernel's type dummy
 )
 
 // Endpoint is the address and port of the Azure Instance Metadata Service, the same on every Azure VM.
@@ -28,13 +29,16 @@ type Plan struct {
 	Mode     Mode           `json:"mode"`
 	Endpoint netip.AddrPort `json:"endpoint"` // what clients dial; IPv4
 	Owner    uint32         `json:"owner"`    // IPTables: the uid whose traffic is redirected
-	Backend  netip.AddrPort `json:"backend"`  // where the listener is. IPTables: 127.0.0.1 and a port below 1024; Loopback: Endpoint
+	Backend  netip.AddrPort `json:"backend"`  // where the listener is. IPTables: 127.0.0.1 and a port below 1024; else Endpoint
 	// ExemptGroup is a group whose members, supplementary ones too, are not redirected: it lets an agent reach a real
 	// metadata service. 0 means none. IPTables only.
 	ExemptGroup uint32 `json:"exemptGroup,omitempty"`
 	// Shadows says that a real metadata service is behind the endpoint: who is not intercepted must go on reaching it, and
 	// is otherwise refused at once. IPTables only.
 	Shadows bool `json:"shadows,omitempty"`
+	// Precedes says that other people's rules are in nat/OUTPUT and one of ours has to come before them: such as Docker's for
+	// published ports take whatever is dialled on a local address. Loopback and Dummy only; [Adapt] finds out.
+	Precedes bool `json:"precedes,omitempty"`
 }
 
 // String prints the plan as the commands that would make it, one a line, in the order of Up. Run as root they do make it.
@@ -53,7 +57,7 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("checking endpoint %q: not an IPv4 address and port", p.Endpoint)
 	}
 	switch p.Mode {
-	case Loopback:
+	case Loopback, Dummy:
 		if p.Backend != p.Endpoint {
 			return fmt.Errorf("checking backend %q: mode %q listens on the endpoint itself, %s", p.Backend, p.Mode, p.Endpoint)
 		}
@@ -65,8 +69,38 @@ func (p Plan) Validate() error {
 		if p.Backend.Addr() != backendAddr || p.Backend.Port() == 0 || p.Backend.Port() > maxPrivileged {
 			return fmt.Errorf("checking backend %q: mode %q needs %s and a port from 1 to %d", p.Backend, p.Mode, backendAddr, maxPrivileged)
 		}
+		if p.Precedes {
+			return fmt.Errorf("checking mode %q: its jump precedes other rules as it is", p.Mode)
+		}
 	default:
-		return fmt.Errorf("checking mode %q: not one of %q, %q", p.Mode, IPTables, Loopback)
+		return fmt.Errorf("checking mode %q: not one of %q, %q, %q", p.Mode, IPTables, Loopback, Dummy)
 	}
 	return nil
+}
+
+// onAddress tells whether the plan has the endpoint's address on a device.
+func (p Plan) onAddress() bool { return p.Mode == Loopback || p.Mode == Dummy }
+
+// needsFirewall tells whether the plan cannot be made, nor known to be gone, without the iptables program.
+func (p Plan) needsFirewall() bool { return p.Mode == IPTables || p.Precedes }
+
+// need is what a survey for the plan needs of the firewall.
+func (p Plan) need() need {
+	switch {
+	case p == Plan{}:
+		return ifAny
+	case p.needsFirewall():
+		return needed
+	default:
+		return unneeded
+	}
+}
+
+// device is the one that the kernel reports as the input interface of a local client's connection: the holder of the
+// address that it dialled, although every such packet travels by lo.
+func (p Plan) device() string {
+	if p.Mode == Dummy {
+		return dummyDevice
+	}
+	return loopbackDevice
 }

@@ -18,6 +18,21 @@ func TestPlanString(t *testing.T) {
 		{"loopback", loopbackPlan, `
 ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 `},
+		{"loopback before other rules", preceding(loopbackPlan), `
+iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
+`},
+		{"dummy", dummyPlan, `
+ip link add azimds0 group 169254 type dummy
+ip link set azimds0 up
+ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+`},
+		{"dummy before other rules", preceding(dummyPlan), `
+ip link add azimds0 group 169254 type dummy
+ip link set azimds0 up
+iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+`},
 		{"iptables", iptablesPlan, `
 iptables -t filter -I OUTPUT 1 -d 127.0.0.1/32 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
 iptables -t filter -I OUTPUT 2 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REJECT --reject-with tcp-reset
@@ -55,7 +70,7 @@ func TestPlanJSON(t *testing.T) {
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
-	for _, p := range []Plan{{}, loopbackPlan, iptablesPlan, exemptPlan} {
+	for _, p := range []Plan{{}, loopbackPlan, dummyPlan, preceding(dummyPlan), iptablesPlan, exemptPlan} {
 		text, err := json.Marshal(p)
 		if err != nil {
 			t.Fatal(err)
@@ -76,6 +91,12 @@ func TestPlanValidate(t *testing.T) {
 	}{
 		{"loopback", loopbackPlan, ""},
 		{"iptables", iptablesPlan, ""},
+		{"dummy", preceding(dummyPlan), ""},
+		{"dummy with a backend of its own", with(dummyPlan, func(p *Plan) { p.Backend = iptablesPlan.Backend }),
+			`checking backend "127.0.0.1:981": mode "dummy" listens on the endpoint itself, 169.254.169.254:80`},
+		{"dummy with an exempt group", with(dummyPlan, func(p *Plan) { p.ExemptGroup = 4 }),
+			`checking exempt group 4: mode "dummy" cannot exempt anyone`},
+		{"iptables before other rules", preceding(iptablesPlan), `checking mode "iptables": its jump precedes other rules as it is`},
 		{"nothing", Plan{}, `checking endpoint "invalid AddrPort": not an IPv4 address and port`},
 		{"IPv6", with(loopbackPlan, func(p *Plan) { p.Endpoint = netip.MustParseAddrPort("[fe80::1]:80") }),
 			`checking endpoint "[fe80::1]:80": not an IPv4 address and port`},
@@ -87,7 +108,7 @@ func TestPlanValidate(t *testing.T) {
 			`checking backend "127.0.0.1:1024": mode "iptables" needs 127.0.0.1 and a port from 1 to 1023`},
 		{"address that REDIRECT does not go to", with(iptablesPlan, func(p *Plan) { p.Backend = netip.MustParseAddrPort("127.0.0.2:981") }),
 			`checking backend "127.0.0.2:981": mode "iptables" needs 127.0.0.1 and a port from 1 to 1023`},
-		{"auto", with(loopbackPlan, func(p *Plan) { p.Mode = Auto }), `checking mode "auto": not one of "iptables", "loopback"`},
+		{"auto", with(loopbackPlan, func(p *Plan) { p.Mode = Auto }), `checking mode "auto": not one of "iptables", "loopback", "dummy"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

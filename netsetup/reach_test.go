@@ -44,10 +44,10 @@ func connect(t *testing.T, host, neighbour *netns.NS) {
 	neighbour.Run(t, "sh", "-ec", "ip addr add 10.9.0.2/24 dev veth1; ip link set veth1 up; ip route add 169.254.169.254 via 10.9.0.1")
 }
 
-// Local clients are served, in both modes, with and without a route to the endpoint; a neighbour is not, and it does not
+// Local clients are served, in every mode, with and without a route to the endpoint; a neighbour is not, and it does not
 // get at some other server of this machine by way of the endpoint either.
 func TestReach(t *testing.T) {
-	for _, p := range []Plan{loopbackPlan, rootPlan} {
+	for _, p := range append(addressPlans(), rootPlan) {
 		for _, way := range []string{"no default route", "default route"} {
 			t.Run(string(p.Mode)+", "+way, func(t *testing.T) {
 				_, err := exec.LookPath("iptables")
@@ -57,14 +57,15 @@ func TestReach(t *testing.T) {
 				if way == "default route" {
 					host.Run(t, "ip", "route", "add", "default", "via", "10.9.0.2")
 				}
-				// A server of somebody else. Mode iptables leaves port 80 to it; in mode loopback it can be on another port only.
-				other := map[Mode]string{Loopback: "0.0.0.0:8080", IPTables: "0.0.0.0:80"}[p.Mode]
+				// A server of somebody else. Mode iptables leaves port 80 to it; in the others it can be on another port only.
+				other := map[Mode]string{Loopback: "0.0.0.0:8080", Dummy: "0.0.0.0:8080", IPTables: "0.0.0.0:80"}[p.Mode]
 				serve(t, host, other)
 				_, otherPort, _ := strings.Cut(other, ":")
 				if said := dialIn(t, neighbour, "10.9.0.1:"+otherPort); said != "connected" {
 					t.Fatalf("the neighbour cannot reach this machine at all: %s", said)
 				}
 
+				guard(t, host, p)
 				listen(t, host, p)
 				up(t, host, p)
 				if said := dialIn(t, host, Endpoint.String()); said != "connected" {
@@ -161,18 +162,21 @@ func TestOwnerAlone(t *testing.T) {
 }
 
 func TestListenBeforeAddress(t *testing.T) {
-	ns := netns.New(t)
-	listen(t, ns, loopbackPlan)
-	if said := dialIn(t, ns, Endpoint.String()); said == "connected" {
-		t.Error("connected before the address was there")
-	}
-	up(t, ns, loopbackPlan)
-	if said := dialIn(t, ns, Endpoint.String()); said != "connected" {
-		t.Errorf("with the address: %s", said)
+	for _, p := range addressPlans() {
+		ns := netns.New(t)
+		guard(t, ns, p)
+		listen(t, ns, p)
+		if said := dialIn(t, ns, Endpoint.String()); said == "connected" {
+			t.Errorf("%s: connected before the address was there", p.Mode)
+		}
+		up(t, ns, p)
+		if said := dialIn(t, ns, Endpoint.String()); said != "connected" {
+			t.Errorf("%s, with the address: %s", p.Mode, said)
+		}
 	}
 }
 
-// A server on every address excludes mode loopback, and the error names it.
+// A server on every address excludes the modes with the address on a device, and the error names it.
 func TestListenInUse(t *testing.T) {
 	comm, err := os.ReadFile("/proc/self/comm")
 	if err != nil {
@@ -180,18 +184,21 @@ func TestListenInUse(t *testing.T) {
 	}
 	self := fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(comm)), os.Getpid())
 	for _, server := range []string{"0.0.0.0:80", "[::]:80"} {
-		t.Run(server, func(t *testing.T) {
-			ns := netns.New(t)
-			serve(t, ns, server)
-			err := ns.Do(func() error {
-				_, err := Listen(t.Context(), loopbackPlan)
-				return err
+		for _, p := range addressPlans() {
+			t.Run(server+", "+string(p.Mode), func(t *testing.T) {
+				ns := netns.New(t)
+				guard(t, ns, p)
+				serve(t, ns, server)
+				err := ns.Do(func() error {
+					_, err := Listen(t.Context(), p)
+					return err
+				})
+				inUse, ok := errors.AsType[*InUseError](err)
+				if !ok || !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(inUse.Holder, self+" on ") {
+					t.Errorf("Listen: %v, want an InUseError that names %s", err, self)
+				}
 			})
-			inUse, ok := errors.AsType[*InUseError](err)
-			if !ok || !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(inUse.Holder, self+" on ") {
-				t.Errorf("Listen: %v, want an InUseError that names %s", err, self)
-			}
-		})
+		}
 	}
 }
 

@@ -99,6 +99,20 @@ func (p Plan) jumps() []rule {
 	return []rule{{natOutput, 1, selection(p.Endpoint, p.Owner) + " -j " + chainName}}
 }
 
+// passes are the rule in OUTPUT that keeps those behind it from redirecting what is dialled at an endpoint whose address is
+// on a device:
+//
+//	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+//
+// Docker's for published ports, and those of the portmap plugin of CNI for host ports, apply to every local address, and the
+// endpoint's is one. What is accepted in one table goes on in the next: filter still sees it.
+func (p Plan) passes() []rule {
+	if !p.onAddress() || !p.Precedes {
+		return nil
+	}
+	return []rule{{natOutput, 1, pass(p.Endpoint)}}
+}
+
 // selection matches what a user sends to the endpoint and carries our comment:
 //
 //	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds
@@ -133,6 +147,12 @@ func protection(port uint16) string {
 //	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REJECT --reject-with tcp-reset
 func refusal(endpoint netip.AddrPort) string {
 	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m comment --comment %s -j REJECT --reject-with tcp-reset",
+		endpoint.Addr(), endpoint.Port(), ruleComment)
+}
+
+// pass is as in passes.
+func pass(endpoint netip.AddrPort) string {
+	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d -m comment --comment %s -j ACCEPT",
 		endpoint.Addr(), endpoint.Port(), ruleComment)
 }
 

@@ -51,6 +51,13 @@ func isOurJump(spec string) bool {
 	return err == nil && follows(words, "-j", chainName) && follows(words, "--comment", ruleComment)
 }
 
+// isOurPass tells whether a rule of OUTPUT in nat is ours: it accepts what is dialled at the endpoint and carries our comment.
+func isOurPass(spec string) bool {
+	words, err := splitSpec(spec)
+	return err == nil && follows(words, "-j", "ACCEPT") && follows(words, "--comment", ruleComment) &&
+		follows(words, "-d", Endpoint.Addr().String()+"/32")
+}
+
 // isOurGuard tells whether a rule of OUTPUT in filter is ours: it refuses what is dialled on 127.0.0.1 without a
 // redirection, or at the endpoint, and carries our comment.
 func isOurGuard(spec string) bool {

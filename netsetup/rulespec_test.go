@@ -73,6 +73,25 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+func TestIsOurPass(t *testing.T) {
+	ours := pass(Endpoint)
+	for spec, want := range map[string]bool{
+		ours: true,
+		strings.Replace(ours, "azimds", `"azimds"`, 1):             true,
+		strings.Replace(ours, "azimds", "theirs", 1):               false,
+		strings.Replace(ours, "ACCEPT", "RETURN", 1):               false,
+		strings.Replace(ours, "169.254.169.254", "192.0.2.1", 1):   false,
+		"-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j ACCEPT": false,
+		iptablesPlan.jumps()[0].spec:                               false,
+		refusal(Endpoint):                                          false,
+		ours + ` "`:                                                false,
+	} {
+		if got := isOurPass(spec); got != want {
+			t.Errorf("isOurPass(%s) = %v, want %v", spec, got, want)
+		}
+	}
+}
+
 // Quoting what was split and splitting it again yields the same words.
 func FuzzSplitSpec(f *testing.F) {
 	for _, seed := range []string{"", iptablesPlan.jumps()[0].spec, protection(981), `--comment "a \"b\" c" -j X`, `"`, `\`, `a"b`} {
@@ -92,6 +111,7 @@ func FuzzSplitSpec(f *testing.F) {
 			t.Errorf("%q split into %q, and again into %q, %v", spec, words, again, err)
 		}
 		isOurJump(spec)
+		isOurPass(spec)
 		isOurs(spec)
 		isOurGuard(spec)
 	})

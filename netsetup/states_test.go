@@ -9,6 +9,7 @@ import (
 
 var (
 	loopbackPlan = Plan{Mode: Loopback, Endpoint: Endpoint, Backend: Endpoint}
+	dummyPlan    = Plan{Mode: Dummy, Endpoint: Endpoint, Backend: Endpoint}
 	iptablesPlan = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1000, Backend: netip.MustParseAddrPort("127.0.0.1:981")}
 	exemptPlan   = Plan{Mode: IPTables, Endpoint: Endpoint, Owner: 1001, Backend: netip.MustParseAddrPort("127.0.0.1:980"), ExemptGroup: 4242, Shadows: true}
 )
@@ -22,6 +23,9 @@ var states = []struct {
 	{"nothing", Plan{}, `
 ip addr 10.0.0.7/24 dev eth0 scope host label eth0
 ip addr 127.0.0.1/8 dev lo scope host label lo
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set sandbox0 up
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
 filter/OUTPUT:
@@ -35,6 +39,9 @@ nat/OUTPUT:
 ip addr 10.0.0.7/24 dev eth0 scope host label eth0
 ip addr 127.0.0.1/8 dev lo scope host label lo
 ip addr 169.254.169.254/32 dev lo scope host label lo:azimds
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set sandbox0 up
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
 filter/OUTPUT:
@@ -44,9 +51,66 @@ nat/OUTPUT:
   -d 192.0.2.9/32 -j ACCEPT
   -m comment --comment azimds -j RETURN
 `},
+	{"dummy", dummyPlan, `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip addr 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+ip link azimds0 group 169254 type dummy
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set azimds0 up
+ip link set sandbox0 up
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+filter/OUTPUT:
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
+nat/OUTPUT:
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+	{"dummy before other rules", preceding(dummyPlan), `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip addr 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
+ip link azimds0 group 169254 type dummy
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set azimds0 up
+ip link set sandbox0 up
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+filter/OUTPUT:
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
+nat/OUTPUT:
+  -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
+	{"loopback before other rules", preceding(loopbackPlan), `
+ip addr 10.0.0.7/24 dev eth0 scope host label eth0
+ip addr 127.0.0.1/8 dev lo scope host label lo
+ip addr 169.254.169.254/32 dev lo scope host label lo:azimds
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set sandbox0 up
+ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
+ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
+filter/OUTPUT:
+  -o lo -j ACCEPT
+  -m comment --comment azimds -j REJECT
+nat/OUTPUT:
+  -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+  -d 192.0.2.9/32 -j ACCEPT
+  -m comment --comment azimds -j RETURN
+`},
 	{"iptables", iptablesPlan, `
 ip addr 10.0.0.7/24 dev eth0 scope host label eth0
 ip addr 127.0.0.1/8 dev lo scope host label lo
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set sandbox0 up
 ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
@@ -66,6 +130,9 @@ nat/OUTPUT:
 	{"iptables for another owner, with an exempt group", exemptPlan, `
 ip addr 10.0.0.7/24 dev eth0 scope host label eth0
 ip addr 127.0.0.1/8 dev lo scope host label lo
+ip link dummy0 group 0 type dummy
+ip link sandbox0 group 169254 type dummy
+ip link set sandbox0 up
 ip route local 169.254.169.254/32 dev lo src 127.0.0.1 proto 169 table 169254
 ip route local 192.0.2.1/32 dev lo src 127.0.0.1 proto 4 table 169254
 ip rule iif eth0 to 192.0.2.0/24 uidrange 0-4294967295 dport 0-0 lookup 169254 pref 40000 proto 170
@@ -82,6 +149,11 @@ nat/OUTPUT:
   -d 192.0.2.9/32 -j ACCEPT
   -m comment --comment azimds -j RETURN
 `},
+}
+
+func preceding(p Plan) Plan {
+	p.Precedes = true
+	return p
 }
 
 // leftovers are what crashes and other people's tools can make of a state.
@@ -114,6 +186,17 @@ var leftovers = []struct {
 	{"empty chain", func(h *fakeHost) { h.chains[ownChain] = nil }},
 	{"no route", func(h *fakeHost) {
 		h.objects = slices.DeleteFunc(h.objects, func(o piece) bool { return o == iptablesPlan.routing()[0] })
+	}},
+	{"every mode", func(h *fakeHost) {
+		h.objects = slices.Concat(h.objects, loopbackPlan.addresses(), dummyPlan.links(), dummyPlan.addresses())
+	}},
+	{"link of ours", func(h *fakeHost) { h.objects = append(h.objects, ownLink) }},
+	{"link of ours, down", func(h *fakeHost) { h.objects = append(h.objects, ownLink, dummyPlan.addresses()[0]) }},
+	{"before other rules, but not first", func(h *fakeHost) {
+		h.chains[natOutput] = slices.Insert(h.chains[natOutput], 1, pass(Endpoint))
+	}},
+	{"before other rules twice", func(h *fakeHost) {
+		h.chains[natOutput] = slices.Insert(h.chains[natOutput], 0, pass(Endpoint), pass(Endpoint))
 	}},
 	{"exemption behind the redirection", func(h *fakeHost) {
 		h.chains[ownChain] = append(h.chains[ownChain], exemption(4242))

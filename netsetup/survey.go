@@ -9,9 +9,9 @@ import (
 
 // difference is how a part of the kernel's state differs from a plan.
 type difference struct {
-	stale   []piece  // carries our mark and is not in the plan, or not where the plan wants it; in the order of taking down
-	missing []piece  // in the plan and not there; in the order of putting up
-	foreign []string // not ours, and in the way of the plan or inside our chain
+	stale   []piece   // carries our mark and is not in the plan, or not where the plan wants it; in the order of taking down
+	missing []piece   // in the plan and not there; in the order of putting up
+	foreign []foreign // not ours, and in the way of the plan or inside our chain
 }
 
 // changes are what makes the difference go away: first what is stale goes.
@@ -26,44 +26,62 @@ func (d difference) changes() []change {
 	return changes
 }
 
-// survey compares everything. It reads on past errors and joins them: what it could read is in the difference. Unless the
-// firewall is needed, a missing iptables program means that nothing of ours is there.
-func (k kernel) survey(ctx context.Context, p Plan, needFirewall bool) (difference, error) {
-	address, addressErr := k.surveyAddresses(ctx, p)
+// need says what it means that rules cannot be listed.
+type need int
+
+const (
+	// ifAny: without a firewall nothing of ours is there; one that does not work is an error.
+	ifAny need = iota
+	// unneeded: one that does not work does not matter either, as the plan has no rules.
+	unneeded
+	// needed: both are errors.
+	needed
+)
+
+// survey compares everything. It reads on past errors and joins them: what it could read is in the difference.
+func (k kernel) survey(ctx context.Context, p Plan, firewall need) (difference, error) {
+	link, address, addressErr := k.surveyAddresses(ctx, p)
 	way, wayErr := k.surveyRouting(ctx, p)
 	guard, guardErr := k.surveyGuard(ctx, p)
-	chain, jump, firewallErr := k.surveyFirewall(ctx, p)
-	if errors.Is(firewallErr, ErrNoIPTables) {
+	chain, pass, jump, firewallErr := k.surveyFirewall(ctx, p)
+	absent, broken := noFirewall(firewallErr), errors.Is(firewallErr, ErrIPTables)
+	if absent || broken {
 		guardErr = nil // the same, and said once
-		if !needFirewall {
-			firewallErr = nil
-		}
+	}
+	if absent && firewall != needed || broken && firewall == unneeded {
+		firewallErr = nil
 	}
 	// Down: what is live first, a jump before the chain that it goes to, and the guard last. Up: the reverse.
 	return difference{
-		stale:   slices.Concat(jump.stale, address.stale, chain.stale, way.stale, guard.stale),
-		missing: slices.Concat(guard.missing, way.missing, chain.missing, address.missing, jump.missing),
-		foreign: slices.Concat(address.foreign, chain.foreign),
+		stale:   slices.Concat(jump.stale, address.stale, pass.stale, chain.stale, way.stale, link.stale, guard.stale),
+		missing: slices.Concat(guard.missing, link.missing, way.missing, chain.missing, pass.missing, address.missing, jump.missing),
+		foreign: slices.Concat(link.foreign, address.foreign, chain.foreign),
 	}, errors.Join(addressErr, wayErr, guardErr, firewallErr)
 }
 
-func (k kernel) surveyAddresses(ctx context.Context, p Plan) (d difference, err error) {
+// surveyAddresses compares our link and the addresses.
+func (k kernel) surveyAddresses(ctx context.Context, p Plan) (link, address difference, err error) {
 	found, err := k.addresses.Addresses(ctx)
 	if err != nil {
-		return difference{}, fmt.Errorf("listing addresses: %w", err)
+		return link, address, fmt.Errorf("listing addresses: %w", err)
 	}
+	states, err := k.links(ctx)
+	return diffLinks(p, states, found), diffAddresses(p, found), err
+}
+
+func diffAddresses(p Plan, found []address) (d difference) {
 	var ours []piece
 	for _, a := range found {
 		switch {
 		case a.ours():
 			ours = append(ours, a)
-		case p.Mode == Loopback && a.prefix.Addr() == p.Endpoint.Addr():
-			d.foreign = append(d.foreign, fmt.Sprintf("address %s of device %s", a.prefix, a.device))
+		case p.onAddress() && a.prefix.Addr() == p.Endpoint.Addr():
+			d.foreign = append(d.foreign, foreign{fmt.Sprintf("address %s of device %s", a.prefix, a.device), a.removing()})
 		}
 	}
 	wanted := p.addresses()
 	d.stale, d.missing = without(ours, wanted), without(wanted, ours)
-	return d, nil
+	return d
 }
 
 func (k kernel) surveyRouting(ctx context.Context, p Plan) (difference, error) {
@@ -90,19 +108,24 @@ func (k kernel) surveyRouting(ctx context.Context, p Plan) (difference, error) {
 	return difference{stale: without(ours, wanted), missing: without(wanted, ours)}, nil
 }
 
-// surveyFirewall compares our chain, and the jumps to it.
-func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, jump difference, err error) {
+// surveyFirewall compares our chain, the jumps to it, and what precedes other people's rules.
+func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, pass, jump difference, err error) {
 	output, _, err := k.rules(ctx, natOutput)
 	if err != nil {
-		return chain, jump, err
+		return chain, pass, jump, err
+	}
+	_, rest := pick(natOutput, output, isOurJump) // by the time a pass is removed, jumps are
+	pass, err = k.diffHead(ctx, natOutput, rest, isOurPass, p.passes())
+	if err != nil {
+		return chain, pass, jump, err
 	}
 	inside, exists, err := k.rules(ctx, ownChain)
 	if err != nil {
-		return chain, jump, err
+		return chain, pass, jump, err
 	}
 	filled, err := k.holds(ctx, p.chainRules(), inside)
 	if err != nil {
-		return chain, jump, err
+		return chain, pass, jump, err
 	}
 	filled = filled && exists
 	chain = diffChain(p, inside, exists, filled)
@@ -111,7 +134,7 @@ func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, jump differe
 	if filled { // else the jump has to come after what is put into the chain
 		jump, err = k.diffHead(ctx, natOutput, output, isOurJump, p.jumps())
 	}
-	return chain, jump, err
+	return chain, pass, jump, err
 }
 
 // surveyGuard compares the guard.
@@ -159,10 +182,10 @@ func diffChain(p Plan, inside []string, exists, filled bool) (d difference) {
 	if filled {
 		return d
 	}
-	var foreign []string
-	d.stale, foreign = pick(ownChain, inside, isOurs)
-	for _, spec := range foreign {
-		d.foreign = append(d.foreign, fmt.Sprintf("rule %q in chain %s", spec, chainName))
+	var others []string
+	d.stale, others = pick(ownChain, inside, isOurs)
+	for n, spec := range others {
+		d.foreign = append(d.foreign, foreign{fmt.Sprintf("rule %q in chain %s", spec, chainName), rule{ownChain, n + 1, spec}.removing()})
 	}
 	if p.Mode != IPTables && exists && len(d.foreign) == 0 {
 		d.stale = append(d.stale, ownChain)

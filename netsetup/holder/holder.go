@@ -77,6 +77,10 @@ func (h *Holder) intercept(ctx context.Context) error {
 	}
 	h.step("start", 3, "watch")
 	swept, err := h.host.Sweep(ctx)
+	if errors.Is(err, netsetup.ErrIPTables) { // a mode that needs it fails by itself; what is left shows when we dial ourselves
+		h.options.Log.Warn("rules that an earlier run left may be there", "error", err)
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("removing what an earlier run left: %w", err)
 	}
@@ -132,13 +136,14 @@ func (h *Holder) choose(ctx context.Context) error {
 // mode needs one.
 func NewPlan(ctx context.Context, mode netsetup.Mode, owner Owner, want netsetup.Want) (netsetup.Plan, error) {
 	plan := netsetup.Plan{Mode: mode, Endpoint: netsetup.Endpoint, Backend: netsetup.Endpoint, Owner: owner.UID}
-	if mode != netsetup.IPTables {
-		return plan, nil
+	if mode == netsetup.IPTables {
+		plan.ExemptGroup = want.ExemptGroup
+		var err error
+		if plan.Backend, err = netsetup.FreeBackendPort(ctx); err != nil {
+			return plan, err
+		}
 	}
-	plan.ExemptGroup, plan.Shadows = want.ExemptGroup, want.ShadowMetadata
-	var err error
-	plan.Backend, err = netsetup.FreeBackendPort(ctx)
-	return plan, err
+	return netsetup.Adapt(ctx, plan, want)
 }
 
 // listen opens both listeners and keeps only their files: a holder never accepts.

@@ -19,8 +19,11 @@ const helloLimit = 5 * time.Second
 // It takes the link over. The error is nil when the server asked to stop or ctx ended, and all was taken down.
 func Run(ctx context.Context, link *Link, o Options) error {
 	if err := hello(ctx, link, o.Stderr); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = nil
+		case errors.Is(err, errServerGone):
+			err = &SaidError{err} // it has refused its own start
 		}
 		return errors.Join(err, link.Close())
 	}
@@ -51,8 +54,7 @@ func hello(ctx context.Context, link *Link, adopt func(*os.File) error) error {
 func session(ctx, inner context.Context, p *peer, o Options) error {
 	h, err := lock(o)
 	if err != nil {
-		p.fail(o, err)
-		return err
+		return p.fail(o, err)
 	}
 	if err := h.start(inner); err != nil {
 		return h.finish(ctx, p, err)
@@ -71,7 +73,7 @@ func (h *Holder) finish(ctx context.Context, p *peer, end error) error {
 	switch {
 	case p == nil, errors.Is(end, errServerGone):
 	case end != nil:
-		p.fail(h.options, errors.Join(end, stopErr))
+		return p.fail(h.options, errors.Join(end, stopErr))
 	case stopErr != nil:
 		p.tell(h.options.Log, Message{Kind: KindStopped, Error: stopErr.Error()})
 	default:
@@ -88,10 +90,23 @@ func unlessEnded(ctx context.Context, err error) error {
 	return nil
 }
 
-// fail tells the server why, in words.
-func (p *peer) fail(o Options, cause error) {
+// SaidError is why a holder failed, of which the person hears from the server: nothing need be said of it again.
+type SaidError struct{ Err error }
+
+// Error implements error.
+func (e *SaidError) Error() string { return e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *SaidError) Unwrap() error { return e.Err }
+
+// fail tells the server why, in words, and returns why, as a [SaidError] where the server has been told.
+func (p *peer) fail(o Options, cause error) error {
 	failure := o.Explain(cause)
-	p.tell(o.Log, Message{Kind: KindFailed, Failure: &failure})
+	if err := p.send(Message{Kind: KindFailed, Failure: &failure}); err != nil {
+		o.Log.Debug("telling the server", "kind", KindFailed, "error", err)
+		return cause
+	}
+	return &SaidError{cause}
 }
 
 // Hold starts a holder and attends to whichever server of the owner's connects to its attach socket, one after another,
@@ -165,7 +180,7 @@ func (h *Holder) part(p *peer, end error) {
 		p.tell(h.options.Log, Message{Kind: KindStopped})
 		end = nil
 	case !errors.Is(end, errServerGone):
-		p.fail(h.options, end)
+		end = p.fail(h.options, end)
 	}
 	if err := errors.Join(end, p.close()); err != nil {
 		h.options.Log.Warn("a server ended", "error", err)

@@ -21,10 +21,14 @@ import (
 // selfDialLimit bounds the one connection that a holder makes through its own interception before it says ready.
 const selfDialLimit = 5 * time.Second
 
+// ErrNotReached is wrapped when the holder's own connection to the endpoint did not get our own answer: something keeps
+// connections from arriving.
+var ErrNotReached = errors.New("dialling ourselves")
+
 // dialSelf proves that a connection of the owner's to the endpoint arrives at this server, and that the server is told by
 // the kernel that it is the owner's.
 func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
-	ctx, stop := context.WithTimeoutCause(ctx, selfDialLimit, errors.New("dialling ourselves: no answer in time"))
+	ctx, stop := context.WithTimeoutCause(ctx, selfDialLimit, fmt.Errorf("%w: no answer in time", ErrNotReached))
 	defer stop()
 	probe, err := newProbe(h.options.Owner)
 	if err != nil {
@@ -43,7 +47,7 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 	go func() {
 		err := probe.ask(ctx, h.plan.Endpoint)
 		if err != nil {
-			err = fmt.Errorf("dialling ourselves: %w", err)
+			err = fmt.Errorf("%w: %w", ErrNotReached, err)
 			cancel(err)
 		}
 		asked <- err
@@ -56,7 +60,7 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 		err = askErr
 	}
 	if err == nil && seen.UID != h.options.Owner.UID {
-		err = fmt.Errorf("dialling ourselves: the server saw uid %d and not %s", seen.UID, h.options.Owner)
+		err = fmt.Errorf("%w: the server saw uid %d and not %s", ErrNotReached, seen.UID, h.options.Owner)
 	}
 	return err
 }
