@@ -77,6 +77,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if problem == missingMetadata && !s.can() && isProbe(r.RequestURI) && s.reset(w, c) {
 		return
 	}
+	switch {
+	case x.route != routeToken || problem == nil:
+	case problem == missingMetadata && !s.ours(c.caller):
+		s.probed.Store(x.began.UnixNano())
+	case s.chained(x):
+		problem = forChain(problem)
+	}
 	if problem != nil {
 		found = problem
 	}

@@ -9,9 +9,38 @@ import (
 	"azimds/imds/token"
 )
 
-// problemOf is the HTTP face of what a [token.Source] failed with. What tells a 400 from a 5xx is whether asking again may
-// help: a 400 ends at once in every SDK, and lets most credential chains go on to their next member, while 404, 410, 429
-// and 5xx are retried for up to a minute.
+// chainTime is how soon after an answered probe a token request counts as a chain's. Java's SDK needs a second, on a busy
+// machine several. The probe may be another program's: then one that asks alone is told at once what it would have been told
+// after its retries.
+const chainTime = 10 * time.Second
+
+// chainWait is how long a chain is kept waiting while there is no token to be had, as far as is known: it has a second in all.
+const chainWait = 500 * time.Millisecond
+
+// nobodyThere begins the answer that says that there is no token to be had here: both words are meant for SDKs.
+// "unreachable" in a 403, which Docker Desktop's proxy says, sends Go's chain on, also with a client id set (azidentity
+// v1.15.0, managed_identity_client.go), and Python's and JavaScript's (azure-identity 1.27.0, imds.py; @azure/identity
+// 4.13.1, managedIdentityCredential/index.js). "Authentication unavailable" in MSAL's message sends Java's on
+// (azure-identity 1.19.0, IdentityClient.java) and .NET's.
+const nobodyThere = "Authentication unavailable: the managed identity is unreachable. "
+
+// elsewhere is the answer that no SDK retries, that lets every credential chain go on to its next member, and that every
+// SDK shows to who asks alone.
+func elsewhere(description string, cause error) *Problem {
+	return &Problem{Status: http.StatusForbidden, Code: codeUnavailable, Description: nobodyThere + description, cause: cause}
+}
+
+// forChain is what a credential chain is told in the place of a problem that a program which asks alone had better retry: a
+// chain has somebody else to ask.
+func forChain(p *Problem) *Problem {
+	if p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests {
+		return p
+	}
+	return elsewhere(p.Description, p.cause)
+}
+
+// problemOf is the HTTP face of what a [token.Source] failed with. What tells a 400 or 403 from a 5xx is whether asking
+// again may help: the former end at once in every SDK, while 404, 410, 429 and 5xx are retried for up to a minute.
 //
 // Only a [token.Error] and a [token.EntraError] were written for clients; the text of any other error stays in the log.
 func problemOf(err error) *Problem {
@@ -26,7 +55,9 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, token.ErrUnavailable):
 		return unavailable("azimds: "+hint(err, "no token can be had at the moment"), err)
-	case errors.Is(err, token.ErrSignInRequired) || actionable:
+	case errors.Is(err, token.ErrSignInRequired) || errors.Is(err, token.ErrUnreachable):
+		return elsewhere("azimds: "+hint(err, "nobody is signed in"), err)
+	case actionable:
 		// The first sentence is the real service's and what SDKs look for to say that there is no identity here.
 		p := invalid("Identity not found. azimds: " + hint(err, "nobody is signed in"))
 		p.cause = err

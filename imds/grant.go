@@ -138,6 +138,8 @@ func (s *Server) ask(x *exchange, r *http.Request) (token.Token, *Problem) {
 	switch {
 	case err == nil:
 		return t, nil
+	case errors.Is(err, errChain):
+		return token.Token{}, elsewhere("azimds: no token can be had at the moment", err)
 	case !inTime:
 		return token.Token{}, unavailable("azimds: no token within "+s.limits.Answer.String(), err)
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
@@ -150,6 +152,15 @@ func (s *Server) ask(x *exchange, r *http.Request) (token.Token, *Problem) {
 func (s *Server) bounded(x *exchange, r *http.Request) (t token.Token, inTime bool, err error) {
 	x.conn.begin()
 	defer func() { inTime = x.conn.end() }()
-	t, err = s.source.Token(r.Context(), x.request)
+	ctx := r.Context()
+	if s.chained(x) && !s.can() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, chainWait, errChain)
+		defer cancel()
+	}
+	t, err = s.source.Token(ctx, x.request)
+	if err != nil && errors.Is(context.Cause(ctx), errChain) {
+		err = fmt.Errorf("%w: %w", errChain, err)
+	}
 	return t, inTime, err
 }

@@ -15,6 +15,14 @@ func isProbe(target string) bool {
 	return err == nil && !q.Has("resource")
 }
 
+// errChain ends a chain's wait for a source that is not expected to answer.
+var errChain = errors.New("a credential chain was not kept waiting")
+
+// chained tells whether a credential chain asks: somebody has just probed. SDKs probe for the sake of their chains alone.
+func (s *Server) chained(x *exchange) bool {
+	return x.began.UnixNano()-s.probed.Load() < int64(chainTime)
+}
+
 // reset ends a connection with a reset instead of an answer. A chain of credentials takes that for "nothing there" and goes
 // on; after a 400, Go's chain stops when it has a client id. It reports whether it could.
 func (s *Server) reset(w http.ResponseWriter, c *conn) bool {

@@ -35,6 +35,8 @@ type Options struct {
 	// Available tells, at once, whether a request would now be answered with a token; nil: always. While it would not, a
 	// probe is reset instead of answered, so that credential chains go on (docs/signed-out.md).
 	Available func() bool
+	// Ours tells connections of azimds itself, whose probes are no client's; nil: none is.
+	Ours func(caller.Caller) bool
 	// Issuer serves /azimds/emulated/…, the public documents of the issuer of emulated tokens, to GET requests that passed
 	// the Host check alone. Of an answer other than 200 only the status is passed on. It is asked for at each request, and
 	// nil is 404, as is no Issuer.
@@ -57,6 +59,7 @@ type Server struct {
 	admit   func(caller.Caller) error
 	source  token.Source
 	can     func() bool // yield a token
+	ours    func(caller.Caller) bool
 	issuer  func() http.Handler
 	log     *slog.Logger
 	observe func(Event)
@@ -64,6 +67,7 @@ type Server struct {
 	limits  Limits
 
 	open     atomic.Int64 // admitted connections
+	probed   atomic.Int64 // when a probe was last answered, in Unix nanoseconds
 	refusals quota        // lines about refused callers
 	problems quota        // lines about requests
 }
@@ -77,7 +81,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, can: o.Available, issuer: o.Issuer,
+		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, can: o.Available, ours: o.Ours, issuer: o.Issuer,
 		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
 	}
 	if s.log == nil {
@@ -88,6 +92,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.issuer == nil {
 		s.issuer = func() http.Handler { return nil }
+	}
+	if s.ours == nil {
+		s.ours = func(caller.Caller) bool { return false }
 	}
 	if s.observe == nil {
 		s.observe = func(Event) {}

@@ -120,7 +120,7 @@ func TestReport(t *testing.T) {
 	const wantLog = `level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s
 level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s selector=client_id identity=x
 level=DEBUG msg="request answered" route=token status=400 uid=1001 resource="" duration=0s reason="Required metadata header not specified"
-level=WARN msg="request answered" route=token status=400 uid=1001 resource=https://signed-out.test duration=0s reason="asking for a token: nobody is signed in to Azure: internal detail"
+level=WARN msg="request answered" route=token status=403 uid=1001 resource=https://signed-out.test duration=0s reason="asking for a token: nobody is signed in to Azure: internal detail"
 level=WARN msg="request answered" route=token status=400 uid=1001 resource="" duration=0s reason="Requests of web pages and through proxies are not answered"
 `
 	if diff := cmp.Diff(wantLog, a.String()); diff != "" {
@@ -132,7 +132,7 @@ level=WARN msg="request answered" route=token status=400 uid=1001 resource="" du
 		{At: at, Caller: who, Route: "token", Status: 200, Resource: vaultName},
 		{At: at, Caller: who, Route: "token", Status: 200, Resource: vaultName, Identity: token.Selector{Kind: token.ClientID, Value: "x"}},
 		{At: at, Caller: who, Route: "token", Status: 400, Reason: "Required metadata header not specified"},
-		{At: at, Caller: who, Route: "token", Status: 400, Resource: "https://signed-out.test", Reason: "asking for a token: nobody is signed in to Azure: internal detail"},
+		{At: at, Caller: who, Route: "token", Status: 403, Resource: "https://signed-out.test", Reason: "asking for a token: nobody is signed in to Azure: internal detail"},
 		{At: at, Caller: who, Route: "token", Status: 400, Reason: "Requests of web pages and through proxies are not answered"},
 	}
 	if diff := cmp.Diff(wantEvents, a.seen()); diff != "" {

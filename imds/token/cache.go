@@ -49,8 +49,9 @@ type CacheOptions struct {
 // Otherwise the source is asked, once for all who wait for the same identity, tenant and resource. That question (a
 // flight) belongs to none of them: each leaves when its own context ends, and the flight goes on, with the values of the
 // context it began with. A failure answers for the source for two seconds, or for thirty where the source gave a token again
-// that is past. Where the failure is [ErrUnavailable], a stored token that is still valid goes before it. [Request].Fresh
-// passes over stored tokens, but not over flights and failures.
+// that is past. Where the failure is [ErrUnavailable], a stored token that is still valid goes before it, and is given at once
+// while the source is asked again in the background. [Request].Fresh passes over stored tokens, but not over flights and
+// failures.
 //
 // A token that is in use, which is to say asked for since it came, is refreshed in the background from 80 % of its life on:
 // see [Token].RefreshOn, and refresh.go for the numbers. A token that nobody asks for is left to expire. While the refresh
@@ -131,8 +132,8 @@ func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
 	k, now := keyOf(r), c.moment()
 	c.mu.Lock()
 	s := c.slots[k]
-	if s != nil && !r.Fresh && !s.renew.reached(now) {
-		if s.refresh.reached(now) {
+	if s != nil && !r.Fresh && (!s.renew.reached(now) || s.stuck(now)) {
+		if s.refresh.reached(now) || s.renew.reached(now) && s.rested(now) {
 			c.refreshBehind(k, s)
 		}
 		s.used = true
@@ -218,6 +219,15 @@ func (c *Cache) Close() {
 	}
 	c.mu.Unlock()
 	c.flying.Wait()
+}
+
+// stuck tells that the stored token is to be given although it should be renewed: it is valid, and the source could not be
+// reached when it was asked last. It is asked again in the background.
+func (s *slot) stuck(now moment) bool { return s.valid(now) && errors.Is(s.err, ErrUnavailable) }
+
+// rested tells that the source may be asked again after it failed, by whoever wants a token.
+func (s *slot) rested(now moment) bool {
+	return s.flight == nil || s.flight.landed && s.flight.landedAt.add(pause).reached(now)
 }
 
 // spare is the stored token if it is still valid, however little of it is left.

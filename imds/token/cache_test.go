@@ -255,15 +255,20 @@ func TestCacheGivesAStoredTokenWhenTheSourceIsUnavailable(t *testing.T) {
 			return Token{}, fmt.Errorf("no route: %w", ErrUnavailable)
 		})
 		pass(56 * time.Minute)
-		before := -1 // with refreshes in the background, the last of which is not remembered any more
+		before := -1 // with refreshes in the background, the last of which is a while ago
 		for before != f.starts() {
 			before = f.starts()
-			pass(memory)
+			pass(pause)
 		}
-		for range 3 { // the first asks the source, the others meet the remembered failure
+		begin := time.Now()
+		for range 3 { // the first has the source asked, and none waits for it
 			if got := ask(t, c, Request{Resource: vault}); got != first {
 				t.Errorf("got %q, want the stored token", got)
 			}
+			synctest.Wait()
+		}
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("waited %v for a source that did not answer last time", waited)
 		}
 		starts(t, f, before+1)
 		if _, err := c.Token(t.Context(), Request{Resource: vault, Fresh: true}); !errors.Is(err, ErrUnavailable) {

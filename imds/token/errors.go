@@ -13,6 +13,8 @@ var (
 	ErrSignInRequired = errors.New("sign-in required")
 	// ErrUnavailable: nobody answered, or not usefully; the same request may succeed later.
 	ErrUnavailable = errors.New("token source unavailable")
+	// ErrUnreachable: nobody has answered for a while, or ever; who asks should look elsewhere.
+	ErrUnreachable = errors.New("token source unreachable")
 	// ErrUnsupportedResource: the resource cannot be asked for in any way.
 	ErrUnsupportedResource = errors.New("unsupported resource")
 )

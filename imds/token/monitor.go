@@ -15,8 +15,9 @@ const (
 	lastRecheck  = 30 * time.Second
 )
 
-// patientTime is how long a source that cannot be reached is worth trying again. A status that SDKs retry holds Go for 95 s
-// and Java for 25 s when it lasts (docs/signed-out.md), so after this the answer is one that they do not retry.
+// patientTime is how long a source that has answered before, and cannot be reached now, is worth trying again. A status that
+// SDKs retry holds Go for 95 s and Java for 25 s when it lasts (docs/signed-out.md), so after this the answer is one that
+// they do not retry.
 const patientTime = 5 * time.Second
 
 // Monitor is a [Source] that knows whether it can yield tokens at all: whether somebody is signed in and can be reached. A
@@ -28,6 +29,7 @@ type Monitor struct {
 	fell  func(error)
 	rose  func()
 	down  atomic.Bool
+	gave  atomic.Bool   // a token, ever
 	kick  chan struct{} // holds one: look again now
 
 	mu    sync.Mutex
@@ -38,7 +40,7 @@ type Monitor struct {
 
 // MonitorOptions adjust [Monitored]; all may be nil.
 type MonitorOptions struct {
-	// Check says, quickly and without a request, whether tokens can be had; nil cannot say.
+	// Check says, within seconds and without asking for a token, whether one can be had; nil cannot say.
 	Check func(context.Context) error
 	Now   func() time.Time
 
@@ -87,10 +89,12 @@ func (m *Monitor) Recheck() {
 	}
 }
 
-// Token asks the source. After it has been out of reach for a while, the error is no longer [ErrUnavailable].
+// Token asks the source. The error of one that has been out of reach for a while, or has never answered, is
+// [ErrUnreachable] and no longer [ErrUnavailable].
 func (m *Monitor) Token(ctx context.Context, r Request) (Token, error) {
 	t, err := m.src.Token(ctx, r)
 	if err == nil {
+		m.gave.Store(true)
 		m.up()
 		return t, nil
 	}
@@ -98,7 +102,7 @@ func (m *Monitor) Token(ctx context.Context, r Request) (Token, error) {
 		return t, err
 	}
 	lasted := m.lose(&r, err)
-	if lasted > patientTime && errors.Is(err, ErrUnavailable) {
+	if (lasted > patientTime || !m.gave.Load()) && errors.Is(err, ErrUnavailable) {
 		return t, final(err)
 	}
 	return t, err
@@ -158,9 +162,9 @@ func hopeless(err error) bool {
 // final is err as one that nobody need retry.
 func final(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return &Error{Message: e.Message, Command: e.Command}
+		return &Error{Kind: ErrUnreachable, Message: e.Message, Command: e.Command}
 	}
-	return &Error{Message: err.Error()}
+	return &Error{Kind: ErrUnreachable, Message: err.Error()}
 }
 
 func (m *Monitor) up() {

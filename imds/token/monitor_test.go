@@ -41,7 +41,12 @@ func TestMonitorKnowsWhatAnErrorIsAbout(t *testing.T) {
 		{"no such resource", ErrUnsupportedResource, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := Monitored(&moody{err: c.err}, MonitorOptions{})
+			src := &moody{}
+			m := Monitored(src, MonitorOptions{})
+			if _, err := m.Token(t.Context(), Request{Resource: "r"}); err != nil {
+				t.Fatal(err)
+			}
+			src.err = c.err
 			if _, err := m.Token(t.Context(), Request{Resource: "r"}); !errors.Is(err, c.err) {
 				t.Errorf("Token: %v, want %v", err, c.err)
 			}
@@ -114,18 +119,27 @@ func TestMonitorBelievesTheCheck(t *testing.T) {
 // TestMonitorLosesPatience wants what SDKs retry said for a while only, and then the same as something they do not.
 func TestMonitorLosesPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := Monitored(&moody{err: outOfReach}, MonitorOptions{})
+		src := &moody{err: outOfReach}
+		m := Monitored(src, MonitorOptions{})
 		ask := func() error {
 			_, err := m.Token(t.Context(), Request{Resource: "r"})
 			return err
 		}
+		if err := ask(); !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUnavailable) {
+			t.Errorf("before there was any token: %v, want ErrUnreachable", err)
+		}
+		src.err = nil
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		src.err = outOfReach
 		if err := ask(); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("at first: %v, want ErrUnavailable", err)
 		}
 		<-time.After(patientTime + time.Second)
 		err := ask()
 		said, ok := errors.AsType[*Error](err)
-		if errors.Is(err, ErrUnavailable) || !ok || said.Message != outOfReach.Message {
+		if errors.Is(err, ErrUnavailable) || !errors.Is(err, ErrUnreachable) || !ok || said.Message != outOfReach.Message {
 			t.Errorf("later: %v, want the same sentence and not ErrUnavailable", err)
 		}
 	})

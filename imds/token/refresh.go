@@ -26,6 +26,9 @@ const (
 	// twice and the next question at all, also when it came too late the second time: az takes a second of a processor.
 	pause = 30 * time.Second
 
+	// handover is for how long a token is given out beyond the moment from which its source has another.
+	handover = time.Minute
+
 	// maxBackoff bounds the waits between refreshes that fail, which begin with pause and double. A token of a day is then
 	// tried for some thirty times before it ends.
 	maxBackoff = 10 * time.Minute
@@ -70,7 +73,10 @@ func (s *slot) plan(repeated bool, now moment) {
 	if repeated {
 		s.renew = later(s.renew, now.add(min(refresh, left)))
 	} else {
-		kept := max(left-min(margin, left/2), same)
+		kept := left - min(margin, left/2)
+		if same > kept { // nobody waits for the source as soon as it has another token: it is asked in the background first
+			kept = same + min(handover, (left-same)/2)
+		}
 		share := refreshShare + refreshSpread*rand.Float64() //nolint:gosec // it spreads load, and guards nothing
 		early := min(share*float64(left), (share+keptShare)*float64(kept))
 		refresh = max(refresh, time.Duration(early))

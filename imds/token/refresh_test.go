@@ -153,6 +153,20 @@ func TestRefreshKeepsALoneClientFromWaiting(t *testing.T) {
 	})
 }
 
+// az says when it will have another token: from then on it is asked, and nobody waits for it either.
+func TestRefreshKeepsClientsFromWaitingForAz(t *testing.T) {
+	onLaptop(t, time.Hour, true, func(t *testing.T, c *Cache, f *fakeSource, a *az) {
+		ask(t, c, Request{Resource: vault})
+		every(10*time.Second, 5*time.Hour, func(at time.Duration) {
+			begin := time.Now()
+			ask(t, c, Request{Resource: vault})
+			if waited := time.Since(begin); waited != 0 {
+				t.Fatalf("after %v: waited %v", at, waited)
+			}
+		})
+	})
+}
+
 func TestRefreshThatFailsLeavesTheTokenAndBacksOff(t *testing.T) {
 	for name, failure := range map[string]error{
 		"offline":    ErrUnavailable,
@@ -185,7 +199,9 @@ func TestRefreshThatFailsLeavesTheTokenAndBacksOff(t *testing.T) {
 					t.Errorf("last error %q, want %q", got, failure)
 				}
 				f.says(works)
-				pass(memory)
+				pass(pause)
+				ask(t, c, Request{Resource: vault}) // may be the old one still, and has the source asked
+				synctest.Wait()
 				if got := ask(t, c, Request{Resource: vault}); got == first {
 					t.Error("got the old token when the source worked again")
 				}

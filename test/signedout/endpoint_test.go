@@ -1,3 +1,5 @@
+//go:build signedouttable
+
 package signedout
 
 import (
@@ -14,6 +16,9 @@ import (
 
 	"azimds/test/netns"
 )
+
+// imdsToken is the endpoint's token.
+const imdsToken = "imds-token"
 
 // hint is what a person has to get to see, marked so that it is found again in an SDK's error.
 const hint = "azimds: nobody is signed in; run az login"
@@ -46,9 +51,8 @@ type endpoint struct {
 	script script
 
 	mu     sync.Mutex
-	first  time.Time // when the first connection came
-	probes int       // requests without the Metadata header
-	tokens int       // requests with it
+	probes int // requests without the Metadata header
+	tokens int // requests with it
 }
 
 // start listens in ns until the returned function is called.
@@ -100,11 +104,6 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.e.mu.Lock()
-		if l.e.first.IsZero() {
-			l.e.first = time.Now()
-		}
-		l.e.mu.Unlock()
 		if !l.e.script.drop {
 			return c, nil
 		}

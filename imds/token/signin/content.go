@@ -62,7 +62,7 @@ func who(name string, text []byte) (string, error) {
 	case name == "azureProfile.json":
 		return accounts(text)
 	case name == "config":
-		return cloud(text), nil
+		return Cloud(text), nil
 	case tokenCache(name):
 		return "", nil
 	}
@@ -98,9 +98,9 @@ func accounts(text []byte) (string, error) {
 	return strings.Join(lines, ""), nil
 }
 
-// cloud is the one named in az's config: "name" in section "cloud", as Python's configparser reads it; "" is AzureCloud,
-// which it is as long as none is named. The file holds many settings that have nothing to do with accounts.
-func cloud(text []byte) string {
+// Cloud is the one named in az's file "config": "name" in section "cloud", as Python's configparser reads it (knack 0.12,
+// config.py); "" is AzureCloud, which it is as long as none is named. The file holds many settings that have nothing to do with accounts.
+func Cloud(text []byte) string {
 	section, name := "", ""
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
