@@ -67,14 +67,14 @@ func strangers(environ []string, c Config) error {
 		switch {
 		case known[name] || name == c.ClientSecret.SecretEnv:
 		case name == envPrefix+"CLIENT_SECRET_SECRET", name == envPrefix+"CLIENT_CERTIFICATE_PASSWORD", name == envPrefix+"USERNAME_PASSWORD_PASSWORD":
-			found = append(found, fmt.Errorf("%s: %w", name, errSecretValue))
+			found = append(found, unset(name, fmt.Errorf("%s: %w", name, errSecretValue)))
 		default:
 			near := nearest(strings.TrimPrefix(name, envPrefix), candidates)
 			for i := range near {
 				near[i] = envPrefix + strings.ToUpper(near[i])
 			}
 			if len(near) > 0 {
-				found = append(found, fmt.Errorf("unknown environment variable %q%s", name, didYouMean(near)))
+				found = append(found, unset(name, fmt.Errorf("unknown environment variable %q%s", name, didYouMean(near))))
 			}
 		}
 	}

@@ -35,19 +35,22 @@ func (f file) read(g guard) (layer, error) {
 		return none, nil
 	}
 	data, err := f.content(trust)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, &Mendable{fmt.Errorf("reading configuration: %w", err), "azimds config init " + quote(f.path)}
+	}
 	if err != nil {
 		return none, fmt.Errorf("reading configuration: %w", err)
 	}
 	tree, err := decode(data)
 	if err != nil {
-		return none, fmt.Errorf("parsing %q: %w", f.path, err)
+		return none, edited(f.path, err)
 	}
 	values, found := flatten(tree)
 	if trust != nil {
 		found = append(found, distrusted(values, trust)...)
 	}
 	for i, err := range found {
-		found[i] = fmt.Errorf("%q: %w", f.path, err)
+		found[i] = edited(f.path, err)
 	}
 	return layer{values: values, origin: none.origin, file: f.path}, errors.Join(found...)
 }
@@ -64,7 +67,7 @@ func (f file) content(trust error) (data []byte, err error) {
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	// Whoever can write a person's file can send that person's secret to an authority of their own.
 	if perm := info.Mode().Perm(); perm&0o002 != 0 {
-		return nil, fmt.Errorf("%q has mode %#o, everybody can write it: chmod o-w %s", f.path, perm, quote(f.path))
+		return nil, &Mendable{fmt.Errorf("%q has mode %#o, everybody can write it", f.path, perm), "chmod o-w " + quote(f.path)}
 	}
 	if data, err = io.ReadAll(io.LimitReader(opened, maxFile+1)); err != nil {
 		return nil, err

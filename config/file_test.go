@@ -136,7 +136,7 @@ func TestFilesThatAreNone(t *testing.T) {
 		loose: `"` + loose + `" has mode 0666, everybody can write it: chmod o-w '` + loose + `'`,
 	} {
 		_, err := load(Sources{File: path}, guard{lstat: alicesHost})
-		if got := message(err); got != "reading configuration: "+want {
+		if got := mended(err); got != "reading configuration: "+want {
 			t.Errorf("err = %s\nwant %s", got, want)
 		}
 	}

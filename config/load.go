@@ -174,7 +174,7 @@ func fromFlags(flags map[string]string) (layer, error) {
 			given[k.Name] = value
 		}
 	}
-	return fromTexts(given, func(k Key) string { return "--" + k.Flag })
+	return fromTexts(given, func(k Key) string { return "--" + k.Flag }, func(_ Key, err error) error { return &Mendable{err, "--help"} })
 }
 
 // fromEnviron reads what the environment sets.
@@ -186,18 +186,18 @@ func fromEnviron(environ []string) (layer, error) {
 			given[k.Name] = value
 		}
 	}
-	return fromTexts(given, Key.Env)
+	return fromTexts(given, Key.Env, func(k Key, err error) error { return unset(k.Env(), err) })
 }
 
-// fromTexts makes a layer of texts by key name.
-func fromTexts(given map[string]string, origin func(Key) string) (layer, error) {
+// fromTexts makes a layer of texts by key name. mend says what mends an error.
+func fromTexts(given map[string]string, origin func(Key) string, mend func(Key, error) error) (layer, error) {
 	l := layer{values: make(map[string]any, len(given)), origin: origin}
 	scratch := Default()
 	var found []error
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		k, _ := lookup(name)
 		if err := k.set(&scratch, given[name]); err != nil {
-			found = append(found, fmt.Errorf("%s: %w", origin(k), err))
+			found = append(found, mend(k, fmt.Errorf("%s: %w", origin(k), err)))
 			continue
 		}
 		l.values[name] = given[name]

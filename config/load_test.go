@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,6 +228,11 @@ func TestEnvironment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mended is an error with what mends it.
+func mended(err error) string {
+	return strings.Join(append([]string{message(err)}, Commands(err)...), ": ")
 }
 
 func message(err error) string {

@@ -23,22 +23,26 @@ func ReadSecret(path string) (string, error) {
 	}
 	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if secret == "" {
-		return "", fmt.Errorf("secret file %q is empty", path)
+		return "", &Mendable{fmt.Errorf("secret file %q is empty", path), written(path)}
 	}
 	return secret, nil
 }
 
 // ReadPrivate reads the file at path, such as a private key, as it is; it holds 64 KiB at most. A file that anybody but its
-// owner can read or write is refused, with the chmod that mends it. No error repeats what the file holds.
+// owner can read or write is refused. No error repeats what the file holds; most are a [*Mendable].
 func ReadPrivate(path string) ([]byte, error) {
 	f, info, err := openRegular(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Mendable{fmt.Errorf("reading secret file: %w", err), written(path)}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading secret file: %w", err)
 	}
 	defer f.Close() // read only: nothing is lost
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return nil, fmt.Errorf("secret file %q has mode %#o, others than its owner can use it: chmod 600 %s",
-			path, perm, quote(path))
+		return nil, &Mendable{
+			fmt.Errorf("secret file %q has mode %#o, others than its owner can use it", path, perm), "chmod 600 " + quote(path),
+		}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
@@ -48,6 +52,11 @@ func ReadPrivate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("secret file %q is larger than %d bytes", path, maxSecret)
 	}
 	return data, nil
+}
+
+// written is the command with which a person writes a secret into a file, without its being on a command line.
+func written(path string) string {
+	return "(umask 077; cat >" + quote(path) + ")   # paste it, then Ctrl-D"
 }
 
 // openRegular opens a regular file for reading. It never waits, as opening a named pipe would.

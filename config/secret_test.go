@@ -24,8 +24,8 @@ func TestReadSecret(t *testing.T) {
 		{"group reads", secret, 0o640, "", `secret file "PATH" has mode 0640, others than its owner can use it: chmod 600 'PATH'`},
 		{"all read", secret, 0o604, "", `secret file "PATH" has mode 0604, others than its owner can use it: chmod 600 'PATH'`},
 		{"all write", secret, 0o602, "", `secret file "PATH" has mode 0602, others than its owner can use it: chmod 600 'PATH'`},
-		{"empty", "", 0o600, "", `secret file "PATH" is empty`},
-		{"newline only", "\n", 0o600, "", `secret file "PATH" is empty`},
+		{"empty", "", 0o600, "", `secret file "PATH" is empty: (umask 077; cat >'PATH')   # paste it, then Ctrl-D`},
+		{"newline only", "\n", 0o600, "", `secret file "PATH" is empty: (umask 077; cat >'PATH')   # paste it, then Ctrl-D`},
 		{"large", strings.Repeat("x", maxSecret+1), 0o600, "", `secret file "PATH" is larger than 65536 bytes`},
 	}
 	for _, tt := range tests {
@@ -35,7 +35,7 @@ func TestReadSecret(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := ReadSecret(path)
-			if want := strings.ReplaceAll(tt.err, "PATH", path); got != tt.want || message(err) != want {
+			if want := strings.ReplaceAll(tt.err, "PATH", path); got != tt.want || mended(err) != want {
 				t.Errorf("ReadSecret = %q, %v\nwant %q, %s", got, err, tt.want, want)
 			}
 		})
@@ -53,7 +53,7 @@ func TestReadPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.ReplaceAll(`secret file "PATH" has mode 0644, others than its owner can use it: chmod 600 'PATH'`, "PATH", path)
-	if got, err := ReadPrivate(path); got != nil || message(err) != want {
+	if got, err := ReadPrivate(path); got != nil || mended(err) != want {
 		t.Errorf("ReadPrivate = %q, %v\nwant %s", got, err, want)
 	}
 }
@@ -65,9 +65,9 @@ func TestReadSecretElsewhere(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		pipe:          "reading secret file: open " + pipe + ": not a regular file",
-		pipe + ".not": "reading secret file: open " + pipe + ".not: no such file or directory",
+		pipe + ".not": "reading secret file: open " + pipe + ".not: no such file or directory: (umask 077; cat >" + quote(pipe+".not") + ")   # paste it, then Ctrl-D",
 	} {
-		if _, err := ReadSecret(path); message(err) != want {
+		if _, err := ReadSecret(path); mended(err) != want {
 			t.Errorf("err = %v\nwant %s", err, want)
 		}
 	}

@@ -44,10 +44,13 @@ type guard struct {
 // distrust is the finding that somebody else than root could have written a file.
 type distrust struct {
 	problem string // which file or folder, and why
-	remedy  string // what mends it
+	remedy  string // the command that mends it, or shows what to mend
 }
 
-func (d *distrust) Error() string { return d.problem + ": " + d.remedy }
+func (d *distrust) Error() string { return d.problem }
+
+// Command is as that of [Mendable].
+func (d *distrust) Command() string { return d.remedy }
 
 // rootOnly returns nil when root alone can decide what is read at path: the file and every folder above it belong to root,
 // nobody else can write them, and no symbolic link leads elsewhere. Otherwise the error is a [distrust]; where the file is
@@ -84,12 +87,12 @@ func flaw(s status) string {
 	return ""
 }
 
-// remedy names the command that makes at, on the way to path, root's alone. Where at is somebody else's folder (a home,
-// /tmp) or a link, the file has to move instead.
+// remedy is the command that makes at, on the way to path, root's alone. Where at is somebody else's folder (a home, /tmp) or
+// a link, the file has to move instead: the command shows why, each step of the way with its owner and mode.
 func (g guard) remedy(path, at string, s status) string {
 	switch {
 	case s.mode&fs.ModeSymlink != 0 || at != path && at != g.own:
-		return "keep the file itself in a folder that root alone can write"
+		return "namei -l " + quote(path)
 	case s.uid != 0:
 		return fmt.Sprintf("sudo chown root:root %s && sudo chmod go-w %s", quote(at), quote(at))
 	default:

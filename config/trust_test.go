@@ -43,7 +43,7 @@ func TestRootOnly(t *testing.T) {
 		{"all write file", path, status{mode: 0o646},
 			`"/etc/azimds/config.yaml" has mode 0646, others than root can write it: sudo chmod go-w '/etc/azimds/config.yaml'`},
 		{"link", path, status{mode: fs.ModeSymlink | 0o777},
-			`"/etc/azimds/config.yaml" is a symbolic link: keep the file itself in a folder that root alone can write`},
+			`"/etc/azimds/config.yaml" is a symbolic link: namei -l '/etc/azimds/config.yaml'`},
 		{"another's folder", "/etc/azimds", status{uid: 1000, mode: fs.ModeDir | 0o755},
 			`"/etc/azimds" belongs to uid 1000, not to root: sudo chown root:root '/etc/azimds' && sudo chmod go-w '/etc/azimds'`},
 		{"group writes folder", "/etc/azimds", status{mode: fs.ModeDir | 0o775},
@@ -51,18 +51,18 @@ func TestRootOnly(t *testing.T) {
 		{"all write folder, sticky", "/etc/azimds", status{mode: fs.ModeDir | fs.ModeSticky | 0o777},
 			`"/etc/azimds" has mode 0777, others than root can write it: sudo chmod go-w '/etc/azimds'`},
 		{"link to folder", "/etc/azimds", status{mode: fs.ModeSymlink | 0o777},
-			`"/etc/azimds" is a symbolic link: keep the file itself in a folder that root alone can write`},
+			`"/etc/azimds" is a symbolic link: namei -l '/etc/azimds/config.yaml'`},
 		{"folder above", "/etc", status{uid: 1000, mode: fs.ModeDir | 0o755},
-			`"/etc" belongs to uid 1000, not to root: keep the file itself in a folder that root alone can write`},
+			`"/etc" belongs to uid 1000, not to root: namei -l '/etc/azimds/config.yaml'`},
 		{"top", "/", status{mode: fs.ModeDir | 0o777},
-			`"/" has mode 0777, others than root can write it: keep the file itself in a folder that root alone can write`},
+			`"/" has mode 0777, others than root can write it: namei -l '/etc/azimds/config.yaml'`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := maps.Clone(sound)
 			h[tt.at] = tt.status
 			g := guard{lstat: h.lstat, own: filepath.Dir(path)}
-			if diff := cmp.Diff(tt.want, message(g.rootOnly(path))); diff != "" {
+			if diff := cmp.Diff(tt.want, mended(g.rootOnly(path))); diff != "" {
 				t.Errorf("finding (-want +got):\n%s", diff)
 			}
 		})
@@ -74,7 +74,7 @@ func TestPrivilegedKeys(t *testing.T) {
 		set := settings[k.Name]
 		path := write(t, set.yaml)
 		denied := fmt.Sprintf(`%q: %s may be set by --%s, by %s or in a file that root alone can write, such as /etc/azimds/config.yaml: `+
-			`%q belongs to uid 1000, not to root`, path, k.Name, k.Flag, k.Env(), path)
+			`%q belongs to uid 1000, not to root: "${EDITOR:-vi}" '%s'`, path, k.Name, k.Flag, k.Env(), path, path)
 		distrusted := fmt.Sprintf(`reading configuration: %q belongs to uid 1000, not to root: sudo chown root:root '%s' && sudo chmod go-w '%s'`,
 			path, path, path)
 		tests := []struct {
@@ -96,7 +96,7 @@ func TestPrivilegedKeys(t *testing.T) {
 					want = ""
 				}
 				_, err := load(tt.sources, guard{lstat: alicesHost})
-				if diff := cmp.Diff(want, message(err)); diff != "" {
+				if diff := cmp.Diff(want, mended(err)); diff != "" {
 					t.Errorf("alice's file (-want +got):\n%s", diff)
 				}
 				if _, err := load(tt.sources, guard{lstat: rootsHost}); err != nil {

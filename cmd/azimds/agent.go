@@ -225,7 +225,9 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 			return token.Token{}, err
 		}
 		if !ok {
-			return token.Token{}, errors.New("this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither")
+			return token.Token{}, &token.Error{
+				Message: "this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither", Command: "azimds status",
+			}
 		}
 	}
 	return a.fromSupply(ctx, r)

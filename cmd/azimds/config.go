@@ -101,7 +101,7 @@ read, a certificate that has expired. It asks nobody and changes nothing.`,
 		}
 		if loaded.Config.User != "" {
 			if _, err := ownerFor(loaded.Config.User); err != nil {
-				return &configError{err}
+				return &configError{err: err}
 			}
 		}
 		credential, err := openCredential(loaded.Config, io.Discard)
@@ -155,7 +155,7 @@ var errFileExists = errors.New("it is there already and stays as it is")
 
 // writeNew writes a file that is not there yet, with the folders above it. What cannot be written whole is removed again.
 func writeNew(path, text string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("writing %q: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // it holds no secret

@@ -76,11 +76,12 @@ func TestConfigCheck(t *testing.T) {
 			`azimds: "FILE": unknown key "credental"; did you mean credential?`,
 			`"FILE": unknown key "foo"`,
 			`"FILE": log.level is "loud", must be debug, info, warn or error`,
+			`  "${EDITOR:-vi}" 'FILE'`,
 		}},
 		{"tenant and subscription", "tenant: contoso.com\nazure-cli.subscription: dev", 2, []string{
-			`azimds: tenant is "contoso.com" and azure-cli.subscription is "dev", must be one of them: az takes no more`}},
+			`azimds: tenant is "contoso.com" and azure-cli.subscription is "dev", must be one of them: az takes no more`, "  azimds config init"}},
 		{"a secret that others can read", application + "client-secret.secret-file: " + readable, 2, []string{
-			`azimds: secret file "SECRET" has mode 0644, others than its owner can use it: chmod 600 'SECRET'`}},
+			`azimds: secret file "SECRET" has mode 0644, others than its owner can use it`, `  chmod 600 'SECRET'`}},
 		{"not a file", "", 2, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

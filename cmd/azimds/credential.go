@@ -19,6 +19,7 @@ type credential struct {
 	source   token.Source
 	describe func() string // in a few words; of one that chooses, what was chosen
 	emulated bool
+	tool     bool         // starts programs
 	lasting  bool         // holds what would be lost with it: a sign-in, or the key that tokens are checked with
 	issuer   http.Handler // of emulated tokens; nil for others
 	start    func()       // begins what may take a while
@@ -26,6 +27,9 @@ type credential struct {
 	account  func(context.Context) control.Account
 	files    []string      // whose contents say who is signed in; none for a credential that does not change
 	changed  chan struct{} // holds one: somebody has signed in; nil where nobody can
+
+	// reach says whether Entra can be reached; nil where a tool asks it.
+	reach func(context.Context) error
 }
 
 // openCredential makes the source of tokens that c names. It looks for programs and for files, and asks nobody. What a person
@@ -35,13 +39,28 @@ func openCredential(c config.Config, stderr io.Writer) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
+	opened, err := openAt(c, at, stderr)
+	if err != nil {
+		return nil, err
+	}
+	switch c.Credential {
+	case config.CredentialDeviceCode, config.CredentialClientSecret, config.CredentialClientCertificate,
+		config.CredentialUsernamePassword:
+		opened.reach = func(ctx context.Context) error { return azure.Reach(ctx, at.host, at.roots) }
+	case config.CredentialWorkloadIdentity, config.CredentialEnvironment:
+		opened.reach = func(ctx context.Context) error { return azure.Reach(ctx, at.getenv(envAuthority), at.roots) }
+	}
+	return opened, nil
+}
+
+func openAt(c config.Config, at authority, stderr io.Writer) (*credential, error) {
 	switch c.Credential {
 	case config.CredentialAzureCLI:
 		return openCLI(c)
 	case config.CredentialDeveloperCLI:
 		return openDeveloperCLI(c)
 	case config.CredentialPowerShell:
-		return openLender(newPowerShell(c))
+		return openPowerShell(c)
 	case config.CredentialDeviceCode:
 		return openDeviceCode(c, at, stderr)
 	case config.CredentialClientSecret:
@@ -59,7 +78,7 @@ func openCredential(c config.Config, stderr io.Writer) (*credential, error) {
 	case config.CredentialEmulated:
 		return openEmulated(c), nil
 	default:
-		return nil, &configError{fmt.Errorf("credential is %q: not one that is known", c.Credential)}
+		return nil, &configError{err: fmt.Errorf("credential is %q: not one that is known", c.Credential)}
 	}
 }
 

@@ -31,7 +31,7 @@ func authorityOf(c config.Config) (authority, error) {
 	if c.AuthorityHost == "" && c.Cloud != config.CloudPublic {
 		host, err := azure.AuthorityHost(string(c.Cloud))
 		if err != nil {
-			return authority{}, &configError{err}
+			return authority{}, &configError{err: err}
 		}
 		at.host = strings.TrimSuffix(host, "/")
 	}
@@ -55,11 +55,11 @@ func trustedRoots(file string) (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, &configError{fmt.Errorf("reading ca-file: %w", err)}
+		return nil, &configError{err: fmt.Errorf("reading ca-file: %w", err)}
 	}
 	roots, err := azure.Roots(pem)
 	if err != nil {
-		return nil, &configError{fmt.Errorf("reading ca-file %q: %w", file, err)}
+		return nil, &configError{err: fmt.Errorf("reading ca-file %q: %w", file, err)}
 	}
 	return roots, nil
 }
@@ -69,7 +69,7 @@ func openClientSecret(c config.Config, at authority) (*credential, error) {
 	if c.ClientSecret.SecretFile != "" {
 		var err error
 		if secret, err = config.ReadSecret(c.ClientSecret.SecretFile); err != nil {
-			return nil, &configError{err}
+			return nil, &configError{err: err}
 		}
 	}
 	source, err := azure.NewClientSecret(azure.ClientSecretOptions{
@@ -77,7 +77,7 @@ func openClientSecret(c config.Config, at authority) (*credential, error) {
 		AuthorityHost: at.host, CA: at.roots,
 	})
 	if err != nil {
-		return nil, &configError{err}
+		return nil, &configError{err: err}
 	}
 	account := azure.Account{Name: c.ClientSecret.ClientID, Tenant: c.Tenant, App: true}
 	return lender{source, func() (azure.Account, error) { return account, nil }}.credential(), nil
@@ -91,7 +91,7 @@ func newClientCertificate(c config.Config, at authority) (lender, error) {
 		AuthorityHost: at.host, CA: at.roots,
 	})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	return lender{source, func() (azure.Account, error) {
 		return azure.Account{Name: c.ClientCertificate.ClientID, Tenant: c.Tenant, App: true}, source.Check()
@@ -104,7 +104,7 @@ func newWorkloadIdentity(c config.Config, at authority) (lender, error) {
 		AuthorityHost: at.host, CA: at.roots,
 	})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	return lender{source, func() (azure.Account, error) {
 		return azure.Account{
@@ -116,14 +116,14 @@ func newWorkloadIdentity(c config.Config, at authority) (lender, error) {
 func newUsernamePassword(c config.Config, at authority) (lender, error) {
 	password, err := config.ReadSecret(c.UsernamePassword.PasswordFile)
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	source, err := azure.NewUsernamePassword(azure.UsernamePasswordOptions{
 		Tenant: c.Tenant, ClientID: c.UsernamePassword.ClientID, Username: c.UsernamePassword.Username,
 		Password: token.NewSecret(password), AuthorityHost: at.host, CA: at.roots,
 	})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	account := azure.Account{Name: c.UsernamePassword.Username, Tenant: c.Tenant}
 	return lender{source, func() (azure.Account, error) { return account, nil }}, nil

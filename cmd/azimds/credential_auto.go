@@ -46,7 +46,7 @@ func openAuto(c config.Config, at authority) (*credential, error) {
 		}
 		return source.Describe()
 	}
-	opened.files = slices.Concat(signin.AzureCLIFiles(os.Getenv), azure.DeveloperCLIFiles(os.Getenv))
+	opened.tool, opened.files = true, slices.Concat(signin.AzureCLIFiles(os.Getenv), azure.DeveloperCLIFiles(os.Getenv))
 	return opened, nil
 }
 

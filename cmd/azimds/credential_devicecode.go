@@ -25,7 +25,7 @@ func openDeviceCode(c config.Config, at authority, stderr io.Writer) (*credentia
 		},
 	})
 	if err != nil {
-		return nil, &configError{err}
+		return nil, &configError{err: err}
 	}
 	opened := lender{source, source.Account}.credential()
 	opened.close, opened.changed, opened.lasting = source.Close, changed, true

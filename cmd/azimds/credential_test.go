@@ -134,7 +134,7 @@ func TestOpenCredential(t *testing.T) {
 				t.Errorf("account (-want +got):\n%s", diff)
 			}
 			var watches []string
-			for _, tool := range strings.Fields(tt.watches) {
+			for tool := range strings.FieldsSeq(tt.watches) {
 				files := map[string]func(func(string) string) []string{"az": signin.AzureCLIFiles, "azd": azure.DeveloperCLIFiles}[tool]
 				watches = append(watches, files(os.Getenv)...)
 			}
@@ -158,7 +158,7 @@ func TestOpenCredentialRefuses(t *testing.T) {
 	}{
 		{"client-certificate", func(c *config.Config) {
 			c.Tenant, c.ClientCertificate = testTenant, config.ClientCertificate{ClientID: testClient, File: pair}
-		}, "others than its owner can use it: chmod 600"},
+		}, "others than its owner can use it"},
 		{"workload-identity", func(*config.Config) {}, "AZURE_FEDERATED_TOKEN_FILE"},
 		{"environment", func(*config.Config) {}, "AZURE_TENANT_ID"},
 		{"imaginary", func(*config.Config) {}, "not one that is known"},

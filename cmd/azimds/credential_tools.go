@@ -16,7 +16,7 @@ func openCLI(c config.Config) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened.files = signin.AzureCLIFiles(os.Getenv)
+	opened.tool, opened.files = true, signin.AzureCLIFiles(os.Getenv)
 	return opened, nil
 }
 
@@ -25,7 +25,16 @@ func openDeveloperCLI(c config.Config) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened.files = azure.DeveloperCLIFiles(os.Getenv)
+	opened.tool, opened.files = true, azure.DeveloperCLIFiles(os.Getenv)
+	return opened, nil
+}
+
+func openPowerShell(c config.Config) (*credential, error) {
+	opened, err := openLender(newPowerShell(c))
+	if err != nil {
+		return nil, err
+	}
+	opened.tool = true
 	return opened, nil
 }
 
@@ -41,7 +50,7 @@ func newCLI(c config.Config) (lender, error) {
 		Tenant: c.Tenant, Subscription: c.AzureCLI.Subscription, Timeout: c.AzureCLI.Timeout,
 	})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	return newTool(source, source.Account, azure.FindAz)
 }
@@ -50,7 +59,7 @@ func newCLI(c config.Config) (lender, error) {
 func newDeveloperCLI(c config.Config) (lender, error) {
 	source, err := azure.NewDeveloperCLI(azure.ToolOptions{Tenant: c.Tenant, Timeout: c.AzureCLI.Timeout})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	return newTool(source, source.Account, azure.FindAzd)
 }
@@ -59,7 +68,7 @@ func newDeveloperCLI(c config.Config) (lender, error) {
 func newPowerShell(c config.Config) (lender, error) {
 	source, err := azure.NewPowerShell(azure.ToolOptions{Tenant: c.Tenant, Timeout: c.AzureCLI.Timeout})
 	if err != nil {
-		return lender{}, &configError{err}
+		return lender{}, &configError{err: err}
 	}
 	return newTool(source, source.Account, azure.FindPwsh)
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"azimds/config"
 )
 
 // runDetached starts "azimds run" anew with its output in a file, and returns when that is ready. It leaves the terminal
@@ -24,7 +26,7 @@ func runDetached(cmd *cobra.Command, logFile string) error {
 	}
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // for others to write and not to read
 	if err != nil {
-		return fmt.Errorf("opening the log file: %w", err)
+		return &config.Mendable{Err: fmt.Errorf("opening the log file: %w", err), With: "azimds run --detach   # logs to a place of its own"}
 	}
 	defer log.Close()
 	before, err := log.Stat()
@@ -47,19 +49,20 @@ func runDetached(cmd *cobra.Command, logFile string) error {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "azimds runs as process %d and logs to %s\nstop it with: azimds stop\n", agent.Process.Pid, logFile)
 		return err
 	}
-	return notReady(agent, logFile, before.Size(), err)
+	return notReady(cmd, agent, logFile, before.Size(), err)
 }
 
-// notReady says why an agent did not become ready: with its own words, which are in the log from the offset on.
-func notReady(agent *exec.Cmd, logFile string, from int64, cause error) error {
+// notReady says why an agent did not become ready: with its own words, and sudo's, which are in the log from the offset on.
+func notReady(cmd *cobra.Command, agent *exec.Cmd, logFile string, from int64, cause error) error {
 	waitErr := agent.Wait()
 	text, err := readFrom(logFile, from)
-	text = strings.TrimPrefix(strings.TrimSpace(text), "azimds: ")
+	text = strings.TrimSpace(text)
 	var exit *exec.ExitError
 	if err != nil || text == "" || !errors.As(waitErr, &exit) {
 		return fmt.Errorf("starting the agent, which logs to %q: %w", logFile, errors.Join(cause, waitErr, err))
 	}
-	return &detachError{text: text, exit: exit.ExitCode()}
+	cmd.PrintErrln(text)
+	return exitError(exit.ExitCode())
 }
 
 // readFrom reads the end of a file, and no more than a screenful of it.
@@ -75,14 +78,6 @@ func readFrom(path string, offset int64) (string, error) {
 	}
 	return string(data), nil
 }
-
-// detachError is what a detached agent said before it ended.
-type detachError struct {
-	text string
-	exit int
-}
-
-func (e *detachError) Error() string { return e.text }
 
 // defaultLogFile is azimds.log in the person's state folder (XDG Base Directory Specification), for root in /var/log.
 func defaultLogFile() (string, error) {

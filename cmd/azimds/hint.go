@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
+	"azimds/config"
 	"azimds/imds/control"
 	"azimds/imds/token"
 	"azimds/netsetup"
@@ -32,6 +37,9 @@ func explain(err error) holder.Failure {
 	if e, ok := errors.AsType[exitError](err); ok {
 		return holder.Failure{Exit: int(e)}
 	}
+	if errors.As(err, new(*holder.SaidError)) { // the server speaks to the person
+		return holder.Failure{Exit: exitFailed}
+	}
 	if e, ok := errors.AsType[*holder.Failure](err); ok {
 		return *e
 	}
@@ -40,19 +48,17 @@ func explain(err error) holder.Failure {
 		return f
 	}
 	if e, ok := errors.AsType[*configError](err); ok {
-		f.Message, f.Exit = e.Error(), exitUsage
-		return f
-	}
-	if e, ok := errors.AsType[*detachError](err); ok {
-		f.Exit = e.exit
+		f.Message, f.Hint, f.Exit = e.Error(), e.hint(), exitUsage
 		return f
 	}
 	if e, ok := errors.AsType[*token.Error](err); ok {
 		f.Message, f.Hint = e.Message, e.Command
 		return f
 	}
+	f.Hint = strings.Join(config.Commands(err), "\n")
 	explainNetwork(err, &f)
 	explainAgent(err, &f)
+	explainRoot(err, &f)
 	return f
 }
 
@@ -61,9 +67,19 @@ func explainNetwork(err error, f *holder.Failure) {
 	if e, ok := errors.AsType[*netsetup.InUseError](err); ok {
 		f.Message = e.Error()
 		f.Hint = "azimds run --mode iptables   # works beside a server on port 80"
+		if errors.Is(err, netsetup.ErrNoIPTables) {
+			f.Message += "; and mode iptables, which works beside it, needs the program iptables"
+			f.Hint = "sudo apt-get install iptables"
+		}
+		return
 	}
 	if e, ok := errors.AsType[*netsetup.ForeignError](err); ok {
 		f.Message = e.Error()
+		commands := make([]string, len(e.Remove))
+		for i, command := range e.Remove {
+			commands[i] = "sudo " + command
+		}
+		f.Hint = strings.Join(commands, "\n")
 	}
 	switch {
 	case errors.Is(err, netsetup.ErrMetadataService):
@@ -72,44 +88,186 @@ func explainNetwork(err error, f *holder.Failure) {
 	case errors.Is(err, netsetup.ErrNoIPTables):
 		f.Message = "mode iptables needs the program iptables, and it was not found in /usr/sbin, /sbin, /usr/bin or /bin, nor as root's own in PATH"
 		f.Hint = "azimds run --mode loopback   # or install it: apt-get install iptables"
+	case errors.Is(err, netsetup.ErrIPTables):
+		f.Message = "mode iptables needs the program iptables, and it does not work here: " + lastWords(err)
+		f.Hint = "azimds run --mode loopback"
+	case errors.Is(err, netsetup.ErrNoNetfilter):
+		f.Message = "mode iptables needs netfilter, and this kernel has none: " + lastWords(err)
+		f.Hint = "azimds run --mode loopback"
+	case errors.Is(err, netsetup.ErrNoDummy):
+		f.Message = "mode dummy needs the kernel's module dummy, and this kernel has none"
+		f.Hint = "azimds run --mode loopback   # or, where the module is installed: sudo modprobe dummy"
+	case errors.Is(err, holder.ErrNotReached):
+		f.Message = "connections to 169.254.169.254 do not arrive here, does a firewall drop them? " + err.Error()
+		f.Hint = "sudo iptables -S OUTPUT"
 	case errors.Is(err, netsetup.ErrLoopbackDown):
 		f.Message = "the loopback device is down, so nothing can reach 169.254.169.254 here"
-		f.Hint = "ip link set lo up"
+		f.Hint = "sudo ip link set lo up"
 	}
+}
+
+// lastWords is what a program said itself, at the end of an error that says how it was started.
+func lastWords(err error) string {
+	words := err.Error()
+	if at := strings.LastIndex(words, "exit status "); at >= 0 {
+		_, words, _ = strings.Cut(words[at:], ": ")
+	}
+	return words
 }
 
 // explainAgent speaks about agents: one too many, none, somebody else's.
 func explainAgent(err error, f *holder.Failure) {
 	if e, ok := errors.AsType[*holder.LockedError](err); ok {
-		f.Message = fmt.Sprintf("another azimds, process %d, intercepts in this network namespace already", e.PID)
+		f.Message = "another azimds, process " + strconv.Itoa(e.PID) + ", intercepts in this network namespace already"
 		f.Hint = "azimds stop   # or: azimds status"
+		if !agentAnswers() {
+			f.Hint = "sudo azimds net down"
+		}
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
-		f.Hint = "azimds serve"
+		f.Hint = "azimds serve   # or take the interception down: sudo azimds net down"
+	case errors.Is(err, errHolderGone):
+		f.Hint = "azimds run"
+	case errors.Is(err, errHolderSilent), errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "waiting for the agent to end"):
+		f.Hint = "sudo azimds net down"
 	case errors.Is(err, errUserToken):
-		f.Hint = "azimds run --credential emulated   # a managed identity's claims, for tests; for Azure use an application's credential"
+		f.Hint = "az ad sp create-for-rbac --name azimds   # an application to lend; or for tests: azimds run --credential emulated"
+	case errors.Is(err, errFileExists):
+		f.Hint = "azimds config init -   # prints it instead"
 	case errors.Is(err, control.ErrNoAgent):
 		f.Message = "no azimds runs in this network namespace"
 		f.Hint = "azimds run"
 	case errors.Is(err, holder.ErrNoHolder):
 		f.Message = "nothing holds an interception in this network namespace for a server"
 		f.Hint = "sudo azimds net up   # or all in one: azimds run"
-	case errors.Is(err, exec.ErrNotFound) && strings.Contains(err.Error(), "sudo"):
-		f.Message = "the network part needs root, and sudo was not found"
-		f.Hint = "run azimds as root, with --user for whose programs it serves"
+	case errors.Is(err, fs.ErrPermission) && strings.Contains(err.Error(), "connecting to the holder"):
+		f.Message = "the interception here is held for another user"
+		f.Hint = commandLine("sudo", "-u", holdersUser(), "azimds")
 	case errors.Is(err, fs.ErrPermission) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the azimds that runs here belongs to another user"
 		f.Hint = "sudo azimds status"
 	}
 }
 
+// explainRoot speaks about what needs root.
+func explainRoot(err error, f *holder.Failure) {
+	switch {
+	case errors.Is(err, errNeedRoot):
+		f.Hint = commandLine("sudo", "azimds")
+	case errors.Is(err, exec.ErrNotFound) && strings.Contains(err.Error(), "sudo"):
+		f.Message = "the network part needs root, and sudo was not found"
+		f.Hint = asRoot()
+	case errors.Is(err, errSudo):
+		f.Message = "sudo did not start the network part, which needs root"
+		f.Hint = asRoot()
+	}
+}
+
+// holdersUser is the user for whom an interception is held.
+func holdersUser() string {
+	uid := 0
+	if path, err := holder.AttachSocket(); err == nil {
+		if info, err := os.Stat(path); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				uid = int(st.Uid)
+			}
+		}
+	}
+	return userName(uid)
+}
+
+// agentAnswers tells whether whoever holds the interception has a server that can be asked to stop.
+func agentAnswers() bool {
+	client, err := agentClient()
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
+	defer cancel()
+	_, err = client.Status(ctx)
+	return !errors.Is(err, control.ErrNoAgent) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// commandLine is the command that was given, with other words in the place of the program.
+func commandLine(words ...string) string {
+	return shellWords(append(words, typed()...))
+}
+
+// typed are the arguments as a person gave them: "run --detach" starts this program anew with others.
+func typed() []string {
+	args := slices.Clone(os.Args[1:])
+	for i, a := range args {
+		if strings.HasPrefix(a, "--ready-fd=") {
+			args[i] = "--detach"
+		}
+	}
+	return args
+}
+
+func shellWords(words []string) string {
+	for i, w := range words {
+		words[i] = shellWord(w)
+	}
+	return strings.Join(words, " ")
+}
+
+// asRoot is the command that was given, for this user, with root's password instead of sudo.
+func asRoot() string {
+	words := append([]string{"azimds"}, typed()...)
+	if len(words) > 1 {
+		words = slices.Insert(words, 2, "--user", userName(os.Getuid()))
+	}
+	return "su -c " + shellWord(shellWords(words))
+}
+
+// shellWord writes a text as one word of a POSIX shell, as it is where nothing in it means anything there.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("._:/@=,-", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // errNeedRoot says that a command needs root.
-var errNeedRoot = errors.New("this command changes the network and needs root; put sudo in front of it")
+var errNeedRoot = errors.New("this command changes the network and needs root")
+
+// errSudo says that sudo did not do what it was asked to; it has said why.
+var errSudo = errors.New("sudo refused")
 
 // configError is a configuration that cannot be used.
-type configError struct{ err error }
+type configError struct {
+	err  error
+	flag string // the command whose flags are meant, "azimds run"; "" for any
+}
 
 func (e *configError) Error() string { return e.err.Error() }
 func (e *configError) Unwrap() error { return e.err }
+
+// hint is the commands that mend it, a line each. Something that is not set anywhere is set in a configuration file.
+func (e *configError) hint() string {
+	if told, ok := errors.AsType[*token.Error](e.err); ok {
+		return told.Command
+	}
+	commands := config.Commands(e.err)
+	for i, command := range commands {
+		if command == "--help" {
+			commands[i] = strings.TrimSpace(e.flag + " --help")
+		}
+	}
+	if len(commands) > 0 {
+		return strings.Join(commands, "\n")
+	}
+	file := config.UserFile(os.Environ())
+	if os.Geteuid() == 0 {
+		file = config.SystemFile
+	}
+	if _, err := os.Stat(filepath.Clean(file)); err == nil {
+		return `"${EDITOR:-vi}" ` + shellWord(file)
+	}
+	return "azimds config init"
+}

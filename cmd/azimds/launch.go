@@ -191,6 +191,9 @@ func sudoHold(end *os.File, o launchOptions) error {
 	sudo := exec.Command("sudo", args...)
 	sudo.Stdin, sudo.Stdout, sudo.Stderr = end, os.Stderr, os.Stderr
 	if err := sudo.Run(); err != nil {
+		if errors.As(err, new(*exec.ExitError)) {
+			err = errors.Join(errSudo, err)
+		}
 		return fmt.Errorf("starting the network part through sudo: %w", err)
 	}
 	return nil

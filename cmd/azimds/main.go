@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "azimds: %s\n", failure.Message)
 	}
 	if failure.Hint != "" {
-		fmt.Fprintf(stderr, "  %s\n", failure.Hint)
+		fmt.Fprintf(stderr, "  %s\n", strings.ReplaceAll(failure.Hint, "\n", "\n  "))
 	}
 	return failure.Exit
 }

@@ -19,7 +19,20 @@ func ownerFor(name string) (holder.Owner, error) {
 	default:
 		name = strconv.Itoa(os.Getuid())
 	}
-	return holder.LookupOwner(name)
+	owner, err := holder.LookupOwner(name)
+	if err != nil {
+		return owner, &config.Mendable{Err: err, With: "getent passwd"}
+	}
+	return owner, nil
+}
+
+// userName is a user's login name, else the number.
+func userName(uid int) string {
+	owner, err := holder.LookupOwner(strconv.Itoa(uid))
+	if err != nil || owner.Name == "" {
+		return strconv.Itoa(uid)
+	}
+	return owner.Name
 }
 
 // environFor is environ for the command of a user: as it is when that user started this process, else with what says who

@@ -16,7 +16,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	v, _ := buildVersion()
 	supply := a.supply.Load()
 	s := control.Status{
-		Version: v, Since: a.since,
+		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{},
 		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
 		Server: os.Getpid(), Holder: a.offer.Holder,
 		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
@@ -34,7 +34,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	if answer.Report == nil {
 		answer.Report = &netsetup.Report{}
 	}
-	s.Residue, s.Delta = answer.Report.Residue, answer.Report.Delta
+	s.Residue, s.Delta = append([]string{}, answer.Report.Residue...), append([]string{}, answer.Report.Delta...)
 	if since, cause := supply.source.Down(); cause != nil {
 		reason, hint := control.Explain(cause)
 		s.Down = &control.Down{Since: since, Reason: reason, Hint: hint}

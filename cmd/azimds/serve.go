@@ -197,6 +197,7 @@ func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Reso
 		Callers:   resolver,
 		Admit:     a.admit,
 		Available: a.available,
+		Ours:      func(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a.checked.Load() },
 		Source:    lending{a},
 		Issuer:    func() http.Handler { return a.supply.Load().credential.issuer },
 		Log:       s.log,
@@ -282,9 +283,12 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent, cut <-chan str
 	case <-serving.Done():
 		return nil
 	case <-time.After(releaseLimit):
-		return errors.New("stopping: the holder does not answer")
+		return errHolderSilent
 	}
 }
+
+// errHolderSilent says that the process that holds the interception was asked to end and did not.
+var errHolderSilent = errors.New("stopping: the holder does not answer")
 
 // errStoppedEarly says that the agent was stopped before there was anything to serve on.
 var errStoppedEarly = errors.New("stopped before the start was over")

@@ -85,7 +85,7 @@ func load(cmd *cobra.Command, actsAsRoot bool) (config.Loaded, error) {
 	}
 	loaded, err := config.Load(sources)
 	if err != nil {
-		return config.Loaded{}, &configError{err}
+		return config.Loaded{}, &configError{err: err, flag: cmd.CommandPath()}
 	}
 	return loaded, nil
 }

@@ -80,9 +80,9 @@ func noAgent(cmd *cobra.Command, asJSON bool) error {
 	for _, what := range report.Residue {
 		fmt.Fprintf(cmd.OutOrStdout(), "  left behind: %s\n", what)
 	}
-	hint := "start one with: azimds run"
+	hint := "azimds run"
 	if len(report.Residue) > 0 {
-		hint = "remove it with: sudo azimds cleanup"
+		hint = "sudo azimds cleanup"
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "  %s\n", hint)
 	return exitError(exitFound)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"azimds/config"
 	"azimds/imds/control"
 	"azimds/netsetup/holder"
 )
@@ -25,7 +26,12 @@ func newStop() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			status, err := client.Status(ctx)
+			asking, done := context.WithTimeout(ctx, answerLimit)
+			defer done()
+			status, err := client.Status(asking)
+			if errors.Is(err, context.DeadlineExceeded) {
+				return &config.Mendable{Err: errNoServer, With: "sudo azimds net down"}
+			}
 			if err != nil {
 				return err
 			}
@@ -44,6 +50,9 @@ func newStop() *cobra.Command {
 		},
 	}
 }
+
+// errNoServer says that there is an interception with nobody who can be asked to stop.
+var errNoServer = errors.New("nobody answers: an interception is held here, by azimds net up, and no server runs")
 
 func agentClient() (*control.Client, error) {
 	path, err := holder.ControlSocket()

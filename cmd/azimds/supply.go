@@ -47,7 +47,11 @@ func newSupply(c config.Config, credential *credential, log *slog.Logger, childr
 	if c.Credential == config.CredentialAuto {
 		runs = 2 // az, then azd
 	}
-	s.tokens = token.Cached(counted{credential.source, children}, token.CacheOptions{
+	source := credential.source
+	if credential.tool {
+		source = counted{source, children}
+	}
+	s.tokens = token.Cached(source, token.CacheOptions{
 		FlightTimeout: time.Duration(runs)*c.AzureCLI.Timeout + flightMargin,
 		Stale: func(e token.Entry) {
 			log.Info("the credential has no newer token than the one that was to be passed by", "resource", e.Resource)
@@ -57,6 +61,9 @@ func newSupply(c config.Config, credential *credential, log *slog.Logger, childr
 		Check: func(ctx context.Context) error {
 			if account := credential.account(ctx); account.Error != "" {
 				return &token.Error{Kind: token.ErrSignInRequired, Message: account.Error, Command: account.Hint}
+			}
+			if credential.reach != nil {
+				return credential.reach(ctx)
 			}
 			return nil
 		},
@@ -126,7 +133,7 @@ func (s *supply) notify(ctx context.Context, reason, hint string) {
 	defer cancel()
 	s.children.Add(1)
 	defer s.children.Add(-1)
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.config.Notify) //nolint:gosec // the owner's own command
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.config.Notify)
 	cmd.Env = append(os.Environ(), "AZIMDS_REASON="+reason, "AZIMDS_HINT="+hint)
 	cmd.WaitDelay = time.Second // what it left running may hold its output
 	if out, err := cmd.CombinedOutput(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {

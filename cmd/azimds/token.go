@@ -30,6 +30,9 @@ func newToken() *cobra.Command {
 	asApp := cmd.Flags().Bool("as-app", false, "fail unless it is an application's token, as a managed identity's is")
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return usage(cmd, errors.New("RESOURCE is empty"))
+		}
 		client, err := agentClient()
 		if err != nil {
 			return err

@@ -125,6 +125,9 @@ func Explain(err error) (message, hint string) {
 	if e, ok := errors.AsType[*token.Error](err); ok {
 		return e.Message, e.Command
 	}
+	if errors.Is(err, token.ErrUnsupportedResource) {
+		return err.Error(), "azimds token https://management.azure.com/"
+	}
 	return err.Error(), ""
 }
 

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,14 +142,7 @@ func startEntraWith(t testing.TB, ns *netns.NS, o entra.Options) *entra.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = ns.Do(func() error {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		return s.Start(ln)
-	})
-	if err != nil {
+	if err := s.Start(listen(t, ns)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

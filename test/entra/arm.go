@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -49,8 +50,11 @@ func (s *Server) armSubscriptions(r *http.Request) answer {
 		return refused
 	}
 	list := []armSubscription{}
+	tenant := armTenantOf(r)
 	for _, sub := range s.opts.Subscriptions {
-		list = append(list, s.armForm(sub))
+		if form := s.armForm(sub); strings.EqualFold(form.TenantID, tenant) {
+			list = append(list, form)
+		}
 	}
 	count := map[string]any{"type": "Total", "value": len(list)}
 	return answer{status: http.StatusOK, body: map[string]any{"value": list, "count": count}}
@@ -71,35 +75,17 @@ func (s *Server) armSubscription(r *http.Request) answer {
 
 func (s *Server) armForm(sub Subscription) armSubscription {
 	return armSubscription{
-		ID: "/subscriptions/" + sub.ID, SubscriptionID: sub.ID, TenantID: s.opts.Tenant, DisplayName: sub.Name,
+		ID: "/subscriptions/" + sub.ID, SubscriptionID: sub.ID, TenantID: cmp.Or(sub.Tenant, s.opts.Tenant), DisplayName: sub.Name,
 		State: "Enabled", AuthorizationSource: "RoleBased", ManagedByTenants: []string{},
 	}
 }
 
 // armRefuse refuses a request without a token of ours for Azure Resource Manager, or with a version that it does not have.
 func (s *Server) armRefuse(r *http.Request) (answer, bool) {
-	challenge := fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token"`, base(r), s.opts.Tenant)
-	unauthorized := func(code, format string, args ...any) (answer, bool) {
-		a := armError(http.StatusUnauthorized, code, format, args...)
-		a.challenge = challenge
+	if code, message := s.bearer(r, armAudiences); code != "" {
+		a := armError(http.StatusUnauthorized, code, "%s", message)
+		a.challenge = fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token"`, base(r), s.opts.Tenant)
 		return a, true
-	}
-	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
-	}
-	var claims jwt.RegisteredClaims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(),
-		jwt.WithTimeFunc(s.opts.Now))
-	if _, err := parser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) {
-		return &s.signing.PublicKey, nil
-	}); err != nil {
-		return unauthorized("InvalidAuthenticationToken", "The access token is invalid: %v.", err)
-	}
-	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return anyResource(armAudiences, a) }) {
-		return unauthorized("InvalidAuthenticationTokenAudience", "The access token has been obtained for wrong audience or "+
-			"resource '%s'. It should exactly match with one of the allowed audiences '%s'.",
-			strings.Join(claims.Audience, "','"), strings.Join(armAudiences, "','"))
 	}
 	switch version := r.URL.Query().Get("api-version"); {
 	case version == "":
@@ -116,4 +102,26 @@ func armError(status int, code, format string, args ...any) answer {
 	return answer{status: status, body: map[string]any{
 		"error": map[string]string{"code": code, "message": fmt.Sprintf(format, args...)},
 	}}
+}
+
+// bearer wants a token of ours for one of the audiences with a request, and says what is wrong with the one there is.
+func (s *Server) bearer(r *http.Request, audiences []string) (code, message string) {
+	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+	}
+	var claims jwt.RegisteredClaims
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(s.opts.Now))
+	if _, err := parser.ParseWithClaims(text, &claims, func(*jwt.Token) (any, error) {
+		return &s.signing.PublicKey, nil
+	}); err != nil {
+		return "InvalidAuthenticationToken", fmt.Sprintf("The access token is invalid: %v.", err)
+	}
+	if !slices.ContainsFunc(claims.Audience, func(a string) bool { return anyResource(audiences, a) }) {
+		return "InvalidAuthenticationTokenAudience", fmt.Sprintf("The access token has been obtained for wrong audience or "+
+			"resource '%s'. It should exactly match with one of the allowed audiences '%s'.",
+			strings.Join(claims.Audience, "','"), strings.Join(audiences, "','"))
+	}
+	return "", ""
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Behaviour struct {
 	BreakOff   bool          // answer, and close the connection half-way through the body
 	Throttle   bool          // 429
 	Refuse     *Refusal      // refuse in these words, whatever is asked
+	Resource   string        // all of this only where a token for this resource is asked; "" is any
 	RetryAfter int           // seconds, sent with either refusal; 0 for no such header
 	Times      int           // for so many requests, then behave; 0 for until told otherwise
 }
@@ -30,10 +32,13 @@ func (s *Server) Behave(b Behaviour) {
 }
 
 // next is the behaviour towards one more request.
-func (s *Server) next() Behaviour {
+func (s *Server) next(r *http.Request) Behaviour {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.behaviour
+	if b.Resource != "" && !asksFor(r, b.Resource) {
+		return Behaviour{}
+	}
 	if b.Times > 0 {
 		if s.behaviour.Times--; s.behaviour.Times == 0 {
 			s.behaviour = Behaviour{}
@@ -42,9 +47,19 @@ func (s *Server) next() Behaviour {
 	return b
 }
 
+// asksFor reports whether a token request, of either version, names a resource.
+func asksFor(r *http.Request, resource string) bool {
+	for one := range strings.FieldsSeq(r.PostForm.Get("scope") + " " + r.PostForm.Get("resource")) {
+		if sameResource(strings.TrimSuffix(one, "/.default"), resource) {
+			return true
+		}
+	}
+	return false
+}
+
 // misbehave yields the whole answer, done, or what it must have in it.
 func (s *Server) misbehave(r *http.Request) (a answer, done bool) {
-	b := s.next()
+	b := s.next(r)
 	if b.Delay > 0 {
 		timer := time.NewTimer(b.Delay)
 		defer timer.Stop()
@@ -70,6 +85,7 @@ type wireBehaviour struct {
 	BreakOff   bool     `json:"break_off,omitempty"`
 	Throttle   bool     `json:"throttle,omitempty"`
 	Refuse     *Refusal `json:"refuse,omitempty"`
+	Resource   string   `json:"resource,omitempty"`
 	RetryAfter int      `json:"retry_after,omitempty"`
 	Times      int      `json:"times,omitempty"`
 }
@@ -77,9 +93,9 @@ type wireBehaviour struct {
 // MarshalJSON writes b as the control path shows and takes it:
 //
 //	{"delay":"2s","break_off":true,"throttle":true,"refuse":{"status":400,"error":"…","code":65001,"text":"…"},
-//	 "retry_after":3,"times":1}
+//	 "resource":"https://vault.azure.net","retry_after":3,"times":1}
 func (b Behaviour) MarshalJSON() ([]byte, error) {
-	w := wireBehaviour{"", b.BreakOff, b.Throttle, b.Refuse, b.RetryAfter, b.Times}
+	w := wireBehaviour{"", b.BreakOff, b.Throttle, b.Refuse, b.Resource, b.RetryAfter, b.Times}
 	if b.Delay != 0 {
 		w.Delay = b.Delay.String()
 	}
@@ -102,7 +118,7 @@ func (b *Behaviour) UnmarshalJSON(text []byte) error {
 	if w.Refuse != nil && (w.Refuse.Status < 400 || w.Refuse.Status > 599) {
 		return fmt.Errorf("reading refuse: status %d is no error", w.Refuse.Status)
 	}
-	*b = Behaviour{delay, w.BreakOff, w.Throttle, w.Refuse, w.RetryAfter, w.Times}
+	*b = Behaviour{delay, w.BreakOff, w.Throttle, w.Refuse, w.Resource, w.RetryAfter, w.Times}
 	return nil
 }
 

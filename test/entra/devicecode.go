@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -22,6 +23,7 @@ type device struct {
 	userCode, client string
 	expires          time.Time
 	user             string // who approved it
+	scope            string // what for: the request for the token need not say it again, and MSAL for Python does not
 	declined         bool
 }
 
@@ -34,7 +36,7 @@ func (s *Server) deviceCode(r *http.Request) answer {
 		a.clientID = id
 		return a
 	}
-	client, known := s.opts.client(id)
+	client, known := s.client(id)
 	var refusal *Refusal
 	switch {
 	case r.Method != http.MethodPost:
@@ -54,7 +56,7 @@ func (s *Server) deviceCode(r *http.Request) answer {
 	userCode, page := rand.Text()[:9], base(r)+"/devicelogin"
 	text := "D" + rand.Text() + rand.Text()
 	s.mu.Lock()
-	s.devices[text] = device{userCode: userCode, client: client.ID, expires: s.opts.Now().Add(deviceLife)}
+	s.devices[text] = device{userCode: userCode, client: client.ID, expires: s.opts.Now().Add(deviceLife), user: s.opts.Approves, scope: r.PostForm.Get("scope")}
 	s.mu.Unlock()
 	return answer{status: http.StatusOK, clientID: id, body: struct {
 		UserCode  string `json:"user_code"`
@@ -100,7 +102,8 @@ func (s *Server) decide(userCode string, how func(*device)) error {
 }
 
 // byDeviceCode is the person who approved a code; each is good once.
-func (s *Server) byDeviceCode(client Client, text string) (User, *Refusal) {
+func (s *Server) byDeviceCode(client Client, form url.Values) (User, *Refusal) {
+	text := form.Get("device_code")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.devices[text]
@@ -117,6 +120,9 @@ func (s *Server) byDeviceCode(client Client, text string) (User, *Refusal) {
 		return User{}, deviceRefusal("authorization_pending", 70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
 	}
 	delete(s.devices, text)
+	if !form.Has("scope") {
+		form.Set("scope", d.scope)
+	}
 	user, _ := s.opts.user(d.user)
 	return user, nil
 }

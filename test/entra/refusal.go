@@ -86,6 +86,21 @@ func unknownClient(client, tenant string) Refusal {
 		client, tenant, consent)}
 }
 
+func disabledClient(client, name string) Refusal {
+	return Refusal{http.StatusBadRequest, "unauthorized_client", 7000112, fmt.Sprintf("Application '%s'(%s) is disabled.", client, name)}
+}
+
+func unconsented(client, name string) Refusal {
+	return invalidGrant(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. "+
+		"Send an interactive authorization request for this user and resource.", client, name)
+}
+
+func disabledResource(resource string) Refusal {
+	return invalidGrant(500014, "The service principal for resource '%s' is disabled. This indicates that a subscription within "+
+		"the tenant has lapsed, or that the administrator for this tenant has disabled the application, preventing tokens from "+
+		"being issued for it.", resource)
+}
+
 func noCredential() Refusal {
 	return badClient(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 }

@@ -50,12 +50,14 @@ func (s *Server) routes() http.Handler {
 		"GET /tenants":                                        s.armTenants,
 		"GET /subscriptions":                                  s.armSubscriptions,
 		"GET /subscriptions/{id}":                             s.armSubscription,
+		"POST /api/RegisteredApplications/{id}/Consent":       s.adminConsent,
 		"GET " + ControlPath + "/{what}":                      s.controlRead,
 		"PUT " + ControlPath + "/behaviour":                   s.controlBehave,
-		"/":                                                   notFound,
+		"/":                                                   s.page,
 	} {
 		mux.HandleFunc(pattern, s.handle(h))
 	}
+	s.graphRoutes(mux)
 	return mux
 }
 
@@ -75,9 +77,13 @@ func (s *Server) handle(h func(*http.Request) answer) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
+		kind := "application/json"
+		if text, ok := a.body.(page); ok {
+			kind, body = "text/plain", []byte(text)
+		}
 		finish(a) // before the client can know: a test that has its answer finds it in the log
 		header := w.Header()
-		header.Set("Content-Type", "application/json; charset=utf-8")
+		header.Set("Content-Type", kind+"; charset=utf-8")
 		header.Set("Cache-Control", "no-store, no-cache")
 		header.Set("Content-Length", strconv.Itoa(len(body)))
 		if a.retryAfter > 0 {
@@ -85,6 +91,12 @@ func (s *Server) handle(h func(*http.Request) answer) http.HandlerFunc {
 		}
 		if a.challenge != "" {
 			header.Set("WWW-Authenticate", a.challenge)
+		}
+		header.Set("Date", s.opts.Now().UTC().Format(http.TimeFormat))
+		if a.status == http.StatusNoContent {
+			header.Del("Content-Type")
+			header.Del("Content-Length")
+			body = nil
 		}
 		w.WriteHeader(a.status)
 		if a.breakOff {
@@ -114,6 +126,17 @@ func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Request(nil), s.requests...)
+}
+
+// page is a text that is not JSON.
+type page string
+
+func (s *Server) page(r *http.Request) answer {
+	text, ok := s.opts.Pages[r.URL.Path]
+	if !ok {
+		return notFound(r)
+	}
+	return answer{status: http.StatusOK, body: page(text)}
 }
 
 func notFound(*http.Request) answer {

@@ -3,8 +3,9 @@
 //
 // It checks what it is sent as strictly as the real service and refuses with the real service's error documents; it keeps
 // every request and every token it issued, so that a test can compare what a client ends up with to what was issued; and it
-// can be told to misbehave (see [Behaviour]). The few calls to Azure Resource Manager that "az login" makes are answered by
-// the same server.
+// can be told to misbehave (see [Behaviour]). The few calls to Azure Resource Manager that "az login" makes, and those to
+// Microsoft Graph by which az looks at applications and mends them (see graph.go), are answered by the same server. Under the
+// names of all these services (Options.Hosts) it is the public cloud to a client whose /etc/hosts says so.
 //
 // Its certificate authority exists in memory only; clients are given it as PEM ([Server.CAPEM]).
 package entra
@@ -34,31 +35,37 @@ const (
 
 // Options describe the directory that a [Server] serves.
 type Options struct {
-	Tenant        string         // the home tenant's id; DefaultTenant if empty
-	OtherTenants  []string       // further tenants in which the same clients are installed
-	Clients       []Client       // the registered applications
-	Users         []User         // the people of the home tenant
-	Issuers       *http.Client   // reaches the issuers of federated tokens; http.DefaultClient if nil
-	Resources     []string       // known resources beside Azure's own (see resources.go) and api://<client id>
-	Subscriptions []Subscription // what Azure Resource Manager lists; one named "test" if nil
-	Hosts         []string       // names and addresses in the certificate beside localhost, 127.0.0.1 and ::1
-	Lifetime      time.Duration  // of a token, from the moment it is issued; DefaultLifetime if zero
-	Issued        io.Writer      // gets each issued token, as a line of JSON, before its client does; may be nil
+	Tenant        string            // the home tenant's id; DefaultTenant if empty
+	OtherTenants  []string          // further tenants in which the same clients are installed
+	Clients       []Client          // the registered applications
+	Users         []User            // the people of the home tenant
+	Approves      string            // one of Users, who enters each device code at once; nobody if empty
+	Disabled      []string          // resources of Azure's own that are switched off in the tenant
+	Issuers       *http.Client      // reaches the issuers of federated tokens; http.DefaultClient if nil
+	Resources     []string          // known resources beside Azure's own (see resources.go) and api://<client id>
+	Subscriptions []Subscription    // what Azure Resource Manager lists; one named "test" if nil
+	Pages         map[string]string // plain texts by their path, "/install.sh": what else a client would fetch of the public cloud
+	Hosts         []string          // names and addresses in the certificate beside localhost, 127.0.0.1 and ::1
+	Lifetime      time.Duration     // of a token, from the moment it is issued; DefaultLifetime if zero
+	Issued        io.Writer         // gets each issued token, as a line of JSON, before its client does; may be nil
 	Now           func() time.Time
 }
 
 // Client is a registered application. It may prove itself in several ways, or let people sign in.
 type Client struct {
 	ID           string // application (client) id
+	Name         string // as people see it; ID if empty
 	ObjectID     string // of its service principal; one derived from ID if empty
 	Secret       string
 	Certificates []*x509.Certificate
 	Federated    []Federated
 	Public       bool // people sign in to it, by device code or password
+	Disabled     bool // nobody gets a token
+	Unconsented  bool // nobody gets a token before an administrator has consented
 }
 
-// Subscription is an Azure subscription of the home tenant.
-type Subscription struct{ ID, Name string }
+// Subscription is an Azure subscription; its tenant is the home tenant if empty.
+type Subscription struct{ ID, Name, Tenant string }
 
 // Server is the authority. Make one with [New].
 type Server struct {
@@ -76,6 +83,7 @@ type Server struct {
 	issued    []IssuedToken
 	devices   map[string]device       // by device code
 	refresh   map[string]refreshToken // by refresh token
+	directory []*entry
 }
 
 // New makes a server with fresh keys; it serves nothing before [Server.Start]. It errs when a client has neither id nor
@@ -96,6 +104,7 @@ func New(o Options) (*Server, error) {
 		opts: o, pki: pki, signing: signing, keyID: keyID(&signing.PublicKey),
 		devices: map[string]device{}, refresh: map[string]refreshToken{},
 	}
+	s.directory = newDirectory(s.opts)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // a response broken off half-way is defined by its Content-Length
 	s.http = &http.Server{
@@ -192,6 +201,9 @@ func (o *Options) complete() error {
 			return fmt.Errorf("registering client %q: it has no credential, and nobody may sign in to it", c.ID)
 		}
 		seen[strings.ToLower(c.ID)] = true
+		if c.Name == "" {
+			c.Name = c.ID
+		}
 		if c.ObjectID == "" {
 			c.ObjectID = derivedID("service principal of " + c.ID)
 		}
@@ -225,13 +237,4 @@ func (o *Options) tenant(id string) bool {
 		}
 	}
 	return false
-}
-
-func (o *Options) client(id string) (Client, bool) {
-	for _, c := range o.Clients {
-		if strings.EqualFold(c.ID, id) {
-			return c, true
-		}
-	}
-	return Client{}, false
 }

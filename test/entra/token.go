@@ -2,14 +2,12 @@ package entra
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -166,9 +164,12 @@ func (s *Server) check(
 		return grant{}, refusal
 	}
 	tenant := r.PathValue("tenant")
-	client, known := s.opts.client(id)
-	if !known {
+	client, known := s.client(id)
+	switch {
+	case !known:
 		return grant{}, new(unknownClient(id, tenant))
+	case client.Disabled:
+		return grant{}, new(disabledClient(id, client.Name))
 	}
 	var (
 		proof   string
@@ -190,8 +191,12 @@ func (s *Server) check(
 	switch {
 	case refusal != nil:
 		return grant{}, refusal
-	case !s.opts.resource(wanted):
+	case !s.resource(wanted):
 		return grant{}, new(unknownResource(wanted, tenant))
+	case s.disabledResource(wanted):
+		return grant{}, new(disabledResource(wanted))
+	case client.Unconsented:
+		return grant{}, new(unconsented(client.ID, client.Name))
 	}
 	return grant{tenant: tenant, resource: wanted, client: client, proof: proof, user: user}, nil
 }
@@ -208,46 +213,10 @@ func (s *Server) authenticate(r *http.Request, client Client, secret string) (pr
 		return byCertificate, s.checkAssertion(r, client, assertion)
 	case secret == "":
 		return "", new(noCredential())
-	case client.Secret == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) != 1:
+	case !s.hasSecret(client, secret):
 		return "", new(wrongSecret(client.ID))
 	}
 	return bySecret, nil
-}
-
-// scopeResource takes the resource from a scope of version 2, "https://vault.azure.net/.default". OpenID's scopes that MSAL
-// may add mean nothing to an application's token.
-func scopeResource(form url.Values) (string, *Refusal) {
-	scope := form.Get("scope")
-	if scope == "" {
-		return "", new(missingParameter("scope"))
-	}
-	var wanted []string
-	for one := range strings.FieldsSeq(scope) {
-		switch one {
-		case "openid", "profile", "email", "offline_access":
-		default:
-			wanted = append(wanted, one)
-		}
-	}
-	if len(wanted) != 1 {
-		return "", new(malformedScope(scope))
-	}
-	resource, ok := strings.CutSuffix(wanted[0], "/.default")
-	switch {
-	case !ok:
-		return "", new(notDefaultScope(scope))
-	case resource == "":
-		return "", new(malformedScope(scope))
-	}
-	return resource, nil
-}
-
-func formResource(form url.Values) (string, *Refusal) {
-	resource := form.Get("resource")
-	if resource == "" {
-		return "", new(missingParameter("resource"))
-	}
-	return resource, nil
 }
 
 // issue signs a version 1 token, as Entra issues for Azure's own resources whichever endpoint is asked.

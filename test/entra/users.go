@@ -21,7 +21,10 @@ type User struct {
 }
 
 // refreshToken is what a refresh token stands for.
-type refreshToken struct{ client, user string }
+type refreshToken struct {
+	client, user string
+	interrupted  *Refusal // what it is refused with from now on
+}
 
 func (o *Options) user(name string) (User, bool) {
 	for _, u := range o.Users {
@@ -34,11 +37,17 @@ func (o *Options) user(name string) (User, bool) {
 
 // SignOut makes every refresh token of a person's worthless, as a changed password does.
 func (s *Server) SignOut(name string) {
+	s.Interrupt(name, interruptions[50173])
+}
+
+// Interrupt refuses every refresh token that a person has so far: nothing but a new sign-in mends it.
+func (s *Server) Interrupt(name string, refusal Refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for text, token := range s.refresh {
 		if strings.EqualFold(token.user, name) {
-			s.refresh[text] = refreshToken{client: token.client}
+			token.interrupted = &refusal
+			s.refresh[text] = token
 		}
 	}
 }
@@ -63,7 +72,7 @@ func (s *Server) signIn(r *http.Request, client Client) (User, *Refusal) {
 	case "refresh_token":
 		return s.byRefreshToken(client, r.PostForm.Get("refresh_token"))
 	default:
-		return s.byDeviceCode(client, r.PostForm.Get("device_code"))
+		return s.byDeviceCode(client, r.PostForm)
 	}
 }
 
@@ -86,11 +95,10 @@ func (s *Server) byRefreshToken(client Client, text string) (User, *Refusal) {
 	if !ok || !strings.EqualFold(token.client, client.ID) {
 		return User{}, new(invalidGrant(9002313, "Invalid request. Request is malformed or invalid."))
 	}
-	user, ok := s.opts.user(token.user)
-	if !ok {
-		return User{}, new(invalidGrant(50173, "The provided grant has expired due to it being revoked, a fresh auth token is "+
-			"needed. The user might have changed or reset their password."))
+	if token.interrupted != nil {
+		return User{}, token.interrupted
 	}
+	user, _ := s.opts.user(token.user)
 	return user, nil
 }
 

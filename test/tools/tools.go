@@ -1,11 +1,11 @@
-// Package tools installs the real clients that the tests drive: the Azure CLI and the Azure SDKs for Python, JavaScript, Java
-// and Rust, each in the exact versions of its lock file, every file verified by its digest. (The lock file of the Rust client
-// is its crate's own.)
+// Package tools installs the real clients that the tests drive: the Azure CLI, the Azure Developer CLI and the Azure SDKs for
+// Python, JavaScript, Java and Rust, each in the exact versions of its lock file, every file verified by its digest. (The lock
+// file of the Rust client is its crate's own.)
 //
 // A tool is installed once, under "azimds-test" in the user's cache folder (see [cache]), in a folder named after the digest
 // of its lock file: a new lock file is a new folder, and the old one may be deleted at any time. Packages that test at the
-// same time wait for one another and share the result. The Azure CLI takes about a minute and 750 MB, the others seconds
-// to half a minute.
+// same time wait for one another and share the result. The Azure CLI takes about a minute and 750 MB, the Azure Developer CLI
+// three minutes, the others seconds to half a minute.
 //
 // Installing needs a network, which a test that runs in a namespace of its own does not have: "go test ./test/tools" installs
 // all of them beforehand.
@@ -34,7 +34,7 @@ import (
 //go:generate sh -c "mvn -q -B -f lock/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=jars -DincludeScope=runtime && cd lock/jars && LC_ALL=C sha256sum *.jar >../jars.sha256 && rm -r ../jars"
 //go:generate cargo update --quiet --manifest-path ../clients/rust/Cargo.toml
 
-//go:embed lock/azure-cli.txt lock/azure-identity.txt lock/package.json lock/package-lock.json lock/pom.xml lock/jars.sha256
+//go:embed lock/azure-cli.txt lock/azure-identity.txt lock/azd.mod lock/azd.sum lock/package.json lock/package-lock.json lock/pom.xml lock/jars.sha256
 var locks embed.FS
 
 // AzureCLI returns the path of a real az (PyPI's azure-cli). It writes to AZURE_CONFIG_DIR, else to ~/.azure: a test sets

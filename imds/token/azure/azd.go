@@ -36,7 +36,7 @@ func NewDeveloperCLI(o ToolOptions) (*DeveloperCLI, error) {
 		check: func(string) string { return "azd auth login --check-status" },
 	}, o)
 	d := &DeveloperCLI{tool: t}
-	t.profile = d.checkProfile
+	t.profile, t.account = d.checkProfile, d.Account
 	return d, nil
 }
 
@@ -68,7 +68,7 @@ func (d *DeveloperCLI) Account() (Account, error) {
 
 // checkProfile answers from azd's files. What cannot be read is left to azd, and so is an azd that asks another program.
 func (d *DeveloperCLI) checkProfile() error {
-	if os.Getenv("AZD_AUTH_ENDPOINT") != "" || os.Getenv("AZD_IN_CLOUDSHELL") != "" {
+	if os.Getenv("AZD_AUTH_ENDPOINT") != "" {
 		return nil
 	}
 	p, err := readAzdProfile(os.Getenv)
@@ -77,6 +77,8 @@ func (d *DeveloperCLI) checkProfile() error {
 		return nil //nolint:nilerr // azd itself says what is wrong with its files
 	case p.delegated:
 		return (&CLI{}).checkProfile()
+	case p.user == nil && os.Getenv("AZD_IN_CLOUDSHELL") != "": // it asks the shell then, and only then
+		return nil
 	case p.user == nil:
 		return d.tool.signedOut()
 	case p.user.ManagedIdentity:

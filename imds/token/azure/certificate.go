@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -118,11 +119,27 @@ func readNamed(read func(string) ([]byte, error), what, path string) ([]byte, er
 	if err != nil {
 		return nil, &token.Error{
 			Kind: token.ErrSignInRequired, Message: "cannot read " + what + ": " + strings.TrimSuffix(err.Error(), "."),
-			Command: "ls -l " + shellQuote(path),
+			Command: mend(err, path),
 			Err:     errUnusable,
 		}
 	}
 	return data, nil
+}
+
+// mend is the command for a file that cannot be read: the one that the error knows, else one that shows why, for a file that
+// is not there in the nearest folder that is.
+func mend(err error, path string) string {
+	if known, ok := errors.AsType[interface {
+		error
+		Command() string
+	}](err); ok {
+		return known.Command()
+	}
+	for there := path; ; there = filepath.Dir(there) {
+		if _, err := os.Lstat(there); err == nil || there == filepath.Dir(there) {
+			return "ls -l " + shellQuote(there)
+		}
+	}
 }
 
 // errUnusable marks a credential that is set up but for something that a person has to mend. [Auto] does not pass it over.
@@ -216,7 +233,7 @@ func (p keyPair) inTime(path, clientID string, now time.Time) error {
 	switch {
 	case now.After(p.leaf.NotAfter):
 		told.Message = fmt.Sprintf("the certificate in %q expired on %s", path, p.leaf.NotAfter.UTC().Format(time.RFC3339))
-		told.Command = "az ad sp credential reset --append --create-cert --id " + word(clientID)
+		told.Command = "az ad app credential reset --append --create-cert --id " + word(clientID)
 	case now.Before(p.leaf.NotBefore):
 		told.Message = fmt.Sprintf("the certificate in %q is valid from %s on; is the clock right?",
 			path, p.leaf.NotBefore.UTC().Format(time.RFC3339))

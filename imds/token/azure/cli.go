@@ -95,6 +95,9 @@ func (c *CLI) Token(ctx context.Context, r token.Request) (token.Token, error) {
 	at, err := c.credential.GetToken(run, policy.TokenRequestOptions{Scopes: []string{scope}, TenantID: r.Tenant})
 	f := cliFailure{resource: r.Resource, scope: scope, tenant: tenant, subscription: c.subscription, timeout: c.timeout}
 	if err != nil {
+		if a, aErr := c.Account(); aErr == nil && a.App {
+			f.application = a.Name
+		}
 		return token.Token{}, f.explain(run, err)
 	}
 	t, err := relay(at, "", tenant, c.now())

@@ -161,6 +161,16 @@ func TestCLIFailures(t *testing.T) {
 	told.compare(t, "cli.golden")
 }
 
+// TestCLIRefusesAnApplication has az signed in as one: it is that one whose secret has to be renewed.
+func TestCLIRefusesAnApplication(t *testing.T) {
+	fakeAz(t, `echo "ERROR: AADSTS7000222: The provided client secret keys for app are expired." >&2; exit 1`)
+	writeProfile(t, `{"subscriptions":[{"id":"s","isDefault":true,"user":{"name":"`+clientID+`","type":"servicePrincipal"}}]}`)
+	_, err := newCLI(t, CLIOptions{}).Token(t.Context(), token.Request{Resource: arm})
+	if told, ok := errors.AsType[*token.Error](err); !ok || !strings.Contains(told.Command, "--id "+clientID) {
+		t.Errorf("got %v, want a command for the application %s", err, clientID)
+	}
+}
+
 func TestCLIRefusalFields(t *testing.T) {
 	path, err := filepath.Abs("testdata/az/mfa.txt")
 	if err != nil {

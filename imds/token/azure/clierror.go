@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 // cliFailure explains why one run of az gave no token.
 type cliFailure struct {
 	resource, scope, tenant, subscription string
+	application                           string // client id of the one that is signed in; "" for a person
 	timeout                               time.Duration
 }
 
@@ -36,7 +38,7 @@ func (f cliFailure) explain(run context.Context, err error) error {
 	if errors.As(err, &syntax) || errors.As(err, &kind) || strings.Contains(text, "error parsing token expiration time") {
 		return f.unavailable("the Azure CLI answered with something that is not a token; does az print more than it should?", nil)
 	}
-	if strings.Contains(text, "169.254.169.254") {
+	if askedUs(text) {
 		return errManagedIdentity
 	}
 	if refusal, ok := parseRefusalText(errorLine(text)); ok {
@@ -58,7 +60,10 @@ func (f cliFailure) ended(run context.Context) string {
 
 // refused is a refusal of Entra's that az passed on. One that a sign-in mends says so, with az's own command for it.
 func (f cliFailure) refused(e *token.EntraError, text string) error {
-	return hinted(e, Question{Login: f.login(text), Tenant: f.tenant, Resource: f.resource, Client: azClientID})
+	return hinted(e, Question{
+		App: f.application != "", Client: cmp.Or(f.application, azClientID),
+		Login: f.login(text), Tenant: f.tenant, Resource: f.resource,
+	})
 }
 
 // azClientID is the application that az, azd and azidentity's device code sign in to (developerSignOnClientID in azidentity's

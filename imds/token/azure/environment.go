@@ -116,12 +116,13 @@ func readSecret(variable string) string { return "read -rs " + variable + " && e
 func (e *Environment) certificate(tenant, clientID, host, path string) (application, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
+		command := mend(err, path)
 		if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
 			err = wrapped.Err // its own text repeats the path
 		}
 		return application{}, &token.Error{
 			Kind: token.ErrSignInRequired, Message: fmt.Sprintf("%s names %q, which cannot be read", envCertificate, path),
-			Command: "ls -l " + shellQuote(path), Err: fmt.Errorf("%w: %w", errUnusable, err),
+			Command: command, Err: fmt.Errorf("%w: %w", errUnusable, err),
 		}
 	}
 	pair, err := parseKeyPair(data, []byte(e.getenv(envPassword)))

@@ -29,7 +29,7 @@ var usualDirs = []string{
 // "install-azd", "install-powershell-on-linux").
 var (
 	azProgram = program{
-		name: "az", title: "the Azure CLI", install: "curl -L https://aka.ms/InstallAzureCli | bash",
+		name: "az", title: "the Azure CLI", install: "curl -fsSL https://aka.ms/InstallAzureCli | bash",
 		dirs: slices.Concat(usualDirs, []string{"/opt/az/bin"}),
 	}
 	azdProgram = program{
@@ -37,7 +37,7 @@ var (
 		dirs: slices.Concat(usualDirs, []string{"/opt/microsoft/azd", "~/.azd/bin"}),
 	}
 	pwshProgram = program{
-		name: "pwsh", title: "PowerShell", install: "sudo snap install powershell --classic",
+		name: "pwsh", title: "PowerShell", install: "curl -fsSL https://aka.ms/install-powershell.sh | sudo bash",
 		dirs: slices.Concat(usualDirs, []string{"/opt/microsoft/powershell/7", "~/.dotnet/tools"}),
 	}
 )
@@ -46,7 +46,7 @@ var (
 // PATH and HOME. az is started through PATH (azidentity runs `/bin/sh -c "az …"` with this process's environment), so when
 // the result is outside PATH, its directory has to be appended to this process's PATH before a token is asked for.
 //
-// The error is a [token.Error] of kind [token.ErrSignInRequired] that says where it was looked for.
+// The error is a [token.Error] of kind [token.ErrSignInRequired] whose command installs it.
 func FindAz(getenv func(string) string) (string, error) { return azProgram.find(getenv) }
 
 // FindAzd is [FindAz] for azd.
@@ -56,8 +56,7 @@ func FindAzd(getenv func(string) string) (string, error) { return azdProgram.fin
 func FindPwsh(getenv func(string) string) (string, error) { return pwshProgram.find(getenv) }
 
 func (p program) find(getenv func(string) string) (string, error) {
-	looked := searched(getenv, p.dirs)
-	for _, dir := range looked {
+	for _, dir := range searched(getenv, p.dirs) {
 		path := filepath.Join(dir, p.name)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path, nil
@@ -65,7 +64,7 @@ func (p program) find(getenv func(string) string) (string, error) {
 	}
 	return "", &token.Error{
 		Kind:    token.ErrSignInRequired,
-		Message: fmt.Sprintf("%s (%s) is in none of %s", p.title, p.name, strings.Join(looked, ", ")),
+		Message: fmt.Sprintf("%s (%s) is neither in PATH nor where its installers put it", p.title, p.name),
 		Command: p.install,
 		Err:     errNotInstalled,
 	}

@@ -57,7 +57,7 @@ func TestFindAzNowhere(t *testing.T) {
 	if !errors.Is(err, token.ErrSignInRequired) {
 		t.Errorf("got %v", err)
 	}
-	if want := "the Azure CLI (az) is in none of /nowhere, /home/me/bin, /else: not installed"; err == nil || err.Error() != want {
+	if want := "the Azure CLI (az) is neither in PATH nor where its installers put it: not installed"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -37,6 +37,54 @@ func TestHints(t *testing.T) {
 	}
 }
 
+const (
+	troubleshooting = "../../../docs/troubleshooting.md"
+	tableBegins     = "<!-- refusals: generated, refresh with go test ./imds/token/azure -run TestTroubleshooting -update -->\n"
+	tableEnds       = "<!-- end of refusals -->\n"
+)
+
+// TestTroubleshooting holds that docs/troubleshooting.md has the table as it is here.
+func TestTroubleshooting(t *testing.T) {
+	page, err := os.ReadFile(troubleshooting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), tableBegins)
+	got, after, closed := strings.Cut(rest, tableEnds)
+	if !ok || !closed {
+		t.Fatalf("%s has no part between %q and %q", troubleshooting, tableBegins, tableEnds)
+	}
+	want := hintTable()
+	if *update {
+		if err := os.WriteFile(troubleshooting, []byte(before+tableBegins+want+tableEnds+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-table +page), refresh with -update:\n%s", troubleshooting, diff)
+	}
+}
+
+// hintTable writes the table in Markdown.
+func hintTable() string {
+	cell := func(command string) string { return "`" + strings.ReplaceAll(command, "|", `\|`) + "`" }
+	q := Question{Tenant: "TENANT", Resource: "RESOURCE", Client: "CLIENT"}
+	var b strings.Builder
+	b.WriteString("\n| code | what it says | a person's sign-in: run | an application's: run |\n|---|---|---|---|\n")
+	for _, h := range Hints() {
+		q.App = false
+		person := cell(h.For(q))
+		q.App = true
+		app := cell(h.For(q))
+		if app == person {
+			app = "the same"
+		}
+		fmt.Fprintf(&b, "| AADSTS%d | %s | %s | %s |\n", h.Code, h.Message, person, app)
+	}
+	return b.String() + "\n"
+}
+
 func TestHintsAreWellFormed(t *testing.T) {
 	seen := map[int]bool{}
 	for _, h := range Hints() {
@@ -82,12 +130,15 @@ func TestHinted(t *testing.T) {
 		{"person", refusal, false, true, true},
 		{"application", refusal, true, false, true},
 		{"no code", &token.EntraError{Code: "invalid_grant"}, false, false, false},
-		{"unknown code", &token.EntraError{Code: "invalid_grant", ErrorCodes: []int{1}}, false, false, false},
+		{"unknown code", &token.EntraError{Code: "invalid_grant", ErrorCodes: []int{1}}, false, false, true},
 		{"resource", &token.EntraError{ErrorCodes: []int{500011}}, false, false, true},
 	} {
 		err := hinted(test.e, Question{App: test.app, Resource: arm})
 		_, told := errors.AsType[*token.Error](err)
 		passed, ok := errors.AsType[*token.EntraError](err)
+		if hint, ok := errors.AsType[*token.Error](err); ok && (hint.Message == "" || hint.Command == "") {
+			t.Errorf("%s: the hint is %+v", test.name, hint)
+		}
 		if !ok || passed != test.e || told != test.hint || errors.Is(err, token.ErrSignInRequired) != test.signIn {
 			t.Errorf("%s: got %+v", test.name, err)
 		}

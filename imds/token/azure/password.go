@@ -70,7 +70,6 @@ func (u *UsernamePassword) Token(ctx context.Context, r token.Request) (token.To
 func passwordApplication(kind, tenant, clientID, host, username string, password token.Secret) application {
 	return application{
 		kind: kind, tenant: tenant, clientID: clientID, host: host, secret: password, username: username,
-		login: fmt.Sprintf("az login --tenant %q --username %s", tenant, word(username)),
 		credential: func(o azcore.ClientOptions, noDiscovery bool) (azcore.TokenCredential, error) {
 			//nolint:staticcheck // deprecated because it cannot do multi-factor authentication, which the type's doc says
 			return azidentity.NewUsernamePasswordCredential(tenant, clientID, username, password.Reveal(),

@@ -44,7 +44,7 @@ func NewPowerShell(o ToolOptions) (*PowerShell, error) {
 		},
 	}, o)
 	p := &PowerShell{tool: t}
-	t.profile = p.checkProfile
+	t.profile, t.account = p.checkProfile, p.Account
 	return p, nil
 }
 

@@ -2,11 +2,16 @@ package azure
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"azimds/imds/token/signin"
 )
 
 // profile is az's list of accounts, azureProfile.json (azure-cli-core 2.91, _profile.py).
@@ -19,6 +24,7 @@ type account struct {
 	Name    string `json:"name"`
 	Default bool   `json:"isDefault"`
 	Tenant  string `json:"tenantId"`
+	Cloud   string `json:"environmentName"`
 	User    struct {
 		// Name is the person's or the application's, or one of two words that stand for a managed identity.
 		Name string `json:"name"`
@@ -40,8 +46,19 @@ func parseProfile(data []byte) (profile, error) {
 	return p, nil
 }
 
-// selected are the accounts that az would choose among: the subscription named, by id or name, else the default ones. Each
-// cloud has a default of its own, and which cloud is meant stands elsewhere, so there can be several.
+// in are the accounts of one cloud, and those of which no cloud is said: az knows no others while that cloud is its own.
+func (p profile) in(cloud string) profile {
+	var out profile
+	for _, a := range p.Accounts {
+		if a.Cloud == "" || strings.EqualFold(a.Cloud, cloud) {
+			out.Accounts = append(out.Accounts, a)
+		}
+	}
+	return out
+}
+
+// selected are the accounts that az would choose among: the subscription named, by id or name, else the default one. Each cloud
+// has a default of its own, so there can be several where it is not known which cloud is az's.
 func (p profile) selected(subscription string) []account {
 	var out []account
 	for _, a := range p.Accounts {
@@ -53,7 +70,13 @@ func (p profile) selected(subscription string) []account {
 	return out
 }
 
-// readProfile reads the profile that an az started by this process would read.
+// azCloud is the cloud that az talks to, by its settings, unless the variable that goes before them names one.
+func azCloud(getenv func(string) string, settings []byte) string {
+	return cmp.Or(getenv("AZURE_CLOUD_NAME"), signin.Cloud(settings), "AzureCloud")
+}
+
+// readProfile reads the accounts that an az started by this process would know: those of its cloud, or all of them where its
+// settings cannot be read.
 func readProfile(getenv func(string) string) (profile, error) {
 	dir := getenv("AZURE_CONFIG_DIR")
 	if dir == "" {
@@ -67,5 +90,13 @@ func readProfile(getenv func(string) string) (profile, error) {
 	if err != nil {
 		return profile{}, fmt.Errorf("reading az profile: %w", err)
 	}
-	return parseProfile(data)
+	p, err := parseProfile(data)
+	if err != nil {
+		return profile{}, err
+	}
+	settings, err := os.ReadFile(filepath.Join(dir, "config"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	return p.in(azCloud(getenv, settings)), nil
 }

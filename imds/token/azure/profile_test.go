@@ -76,6 +76,42 @@ func TestProfileInHome(t *testing.T) {
 	}
 }
 
+// TestProfileOfTheCloud has accounts in two clouds: az knows those of its own.
+func TestProfileOfTheCloud(t *testing.T) {
+	in := func(account, cloud string) string {
+		return strings.Replace(account, `"user":`, `"environmentName":"`+cloud+`","isDefault":true,"user":`, 1)
+	}
+	both := `{"subscriptions":[` + in(person, "AzureCloud") + `,` + in(machine, "Elsewhere") + `]}`
+	const dev = "dev@contoso.example"
+	for _, test := range []struct{ name, profile, settings, variable, want, err string }{
+		{name: "no settings", profile: both, want: dev},
+		{name: "no cloud in them", profile: both, settings: "[core]\nname = Elsewhere\n", want: dev},
+		{name: "the public one", profile: both, settings: "[cloud]\nname = AzureCloud\n", want: dev},
+		{name: "another", profile: both, settings: "[core]\noutput = json\n\n[cloud]\n; az writes\nName: Elsewhere\n", err: "azimds itself"},
+		{name: "a third", profile: both, settings: "[cloud]\nname = Nowhere\n", err: "nobody is signed in"},
+		{name: "by variable", profile: both, settings: "[cloud]\nname = Elsewhere\n", variable: "azurecloud", want: dev},
+		{name: "of no cloud", profile: `{"subscriptions":[` + person + `]}`, settings: "[cloud]\nname = Nowhere\n", want: dev},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fakeAz(t, `exit 1`)
+			t.Setenv("AZURE_CLOUD_NAME", test.variable)
+			writeProfile(t, test.profile)
+			if test.settings != "" {
+				if err := os.WriteFile(filepath.Join(os.Getenv("AZURE_CONFIG_DIR"), "config"), []byte(test.settings), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			account, err := newCLI(t, CLIOptions{}).Account()
+			if test.err == "" && (err != nil || account.Name != test.want) {
+				t.Errorf("got %+v, %v, want %s", account, err, test.want)
+			}
+			if test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+				t.Errorf("got %+v, %v, want %q", account, err, test.err)
+			}
+		})
+	}
+}
+
 func FuzzParseProfile(f *testing.F) {
 	f.Add([]byte("\xef\xbb\xbf{}"), "")
 	f.Add([]byte(`{"installationId":"x","subscriptions":[`+person+`,`+machine+`]}`), "vm")

@@ -50,6 +50,7 @@ type tool struct {
 	turn          turn
 	credential    azcore.TokenCredential
 	profile       func() error // answers what the program would take long to say
+	account       func() (Account, error)
 	login         func(tenant, resource string) string
 	check         func(resource string) string // the command by which the trouble shows
 	client        string                       // the application that people sign in to
@@ -111,14 +112,26 @@ func (t *tool) explain(run context.Context, tenant, resource string, err error) 
 	if syntax || kind || strings.Contains(text, "error parsing token expiration time") {
 		return t.unavailable(resource, t.title+" answered with something that is not a token; does it print more than it should?", nil)
 	}
-	if strings.Contains(text, metadataHost) {
+	if askedUs(text) {
 		return t.managedIdentity()
 	}
 	if refusal, ok := parseRefusalText(text); ok {
 		refusal.Description = scrub(refusal.Description)
-		return hinted(refusal, Question{Login: t.login(tenant, resource), Tenant: tenant, Resource: resource, Client: t.client})
+		q := Question{Login: t.login(tenant, resource), Tenant: tenant, Resource: resource, Client: t.client}
+		if a, err := t.account(); err == nil && a.App {
+			q.App, q.Client = true, a.Name
+		}
+		return hinted(refusal, q)
 	}
 	return t.local(tenant, resource, text)
+}
+
+// askedUs tells from what a program said that it asked the metadata service, that is, this program: by the address, by the
+// words with which this program refuses its own children, or, where the connection broke, by the function of MSAL for Python
+// 1.39 (managed_identity.py) in az's traceback, which names no address then.
+func askedUs(text string) bool {
+	return strings.Contains(text, metadataHost) || strings.Contains(text, "asked of azimds itself") ||
+		strings.Contains(text, "_obtain_token_on_azure_vm")
 }
 
 // signInWords are by what the programs say that somebody has to sign in: azd in several versions, and azidentity in PowerShell's

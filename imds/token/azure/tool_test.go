@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/google/go-cmp/cmp"
+
 	"azimds/imds/token"
 )
 
@@ -22,6 +24,7 @@ type toolCase struct {
 	answer         func(jwt string) string
 	source         func(*testing.T, ToolOptions) token.Source
 	signIn         func(t *testing.T, home string) // makes the tool's files those of a person
+	signInApp      func(t *testing.T, home string)
 }
 
 var toolCases = []toolCase{
@@ -42,6 +45,9 @@ var toolCases = []toolCase{
 			put(t, home, ".azd/config.json", `{"defaults":{"location":"westeurope"}}`)
 			put(t, home, ".azd/auth.json", `{"auth":{"account":{"currentUser":{"homeAccountId":"`+objectID+"."+tenantID+`"}}}}`)
 		},
+		signInApp: func(t *testing.T, home string) {
+			put(t, home, ".azd/auth.json", `{"auth":{"account":{"currentUser":{"clientId":"`+clientID+`","tenantId":"`+tenantID+`"}}}}`)
+		},
 	},
 	{
 		name: "pwsh", recorded: "testdata/pwsh",
@@ -58,6 +64,9 @@ var toolCases = []toolCase{
 		},
 		signIn: func(t *testing.T, home string) {
 			put(t, home, ".Azure/AzureRmContext.json", pwshSaved("User", userName))
+		},
+		signInApp: func(t *testing.T, home string) {
+			put(t, home, ".Azure/AzureRmContext.json", pwshSaved("ServicePrincipal", clientID))
 		},
 	},
 }
@@ -106,15 +115,15 @@ func TestToolToken(t *testing.T) {
 			options ToolOptions
 			request token.Request
 			azd     string
-			pwsh    []string // lines of the script
+			pwsh    [2]string // resource and tenant in the script
 		}{
 			{"plain", ToolOptions{}, token.Request{Resource: arm},
-				"auth token -o json --no-prompt --scope " + arm + "/.default", []string{"'" + arm + "'", "$tenantId = ''"}},
+				"auth token -o json --no-prompt --scope " + arm + "/.default", [2]string{arm, ""}},
 			{"trailing slash", ToolOptions{Tenant: tenantID}, token.Request{Resource: arm + "/"},
 				"auth token -o json --no-prompt --scope " + arm + "//.default --tenant-id " + tenantID,
-				[]string{"'" + arm + "/'", "$tenantId = '" + tenantID + "'"}},
+				[2]string{arm + "/", tenantID}},
 			{"other tenant", ToolOptions{Tenant: tenantID}, token.Request{Resource: arm, Tenant: "contoso.com", Fresh: true},
-				"auth token -o json --no-prompt --scope " + arm + "/.default --tenant-id contoso.com", []string{"$tenantId = 'contoso.com'"}},
+				"auth token -o json --no-prompt --scope " + arm + "/.default --tenant-id contoso.com", [2]string{arm, "contoso.com"}},
 		} {
 			t.Run(c.name+" "+test.name, func(t *testing.T) {
 				jwt := fakeJWT(t, tenantID, clientID)
@@ -135,22 +144,34 @@ func TestToolToken(t *testing.T) {
 					t.Errorf("azd was given\n%s, want\n%s", said, test.azd)
 				}
 				if c.name == "pwsh" {
-					script := pwshScript(t, said)
-					for _, line := range test.pwsh {
-						if !strings.Contains(script, line) {
-							t.Errorf("the script has no %s:\n%s", line, script)
-						}
-					}
+					comparePwsh(t, said, test.pwsh[0], test.pwsh[1])
 				}
 			})
 		}
 	}
 }
 
-// pwshScript is the script in pwsh's arguments: base64 of UTF-16, little end first.
-func pwshScript(t *testing.T, args string) string {
+// comparePwsh compares pwsh's arguments, and the script in them, base64 of UTF-16 with the little end first, with those that
+// azidentity 1.15 sends for a resource and a tenant. There is no PowerShell here to try another one with.
+func comparePwsh(t *testing.T, args, resource, tenant string) {
 	t.Helper()
-	data, err := base64.StdEncoding.DecodeString(args[strings.LastIndex(args, " ")+1:])
+	encoded, ok := strings.CutPrefix(args, "-NoProfile -NonInteractive -OutputFormat Text -EncodedCommand ")
+	if !ok {
+		t.Errorf("pwsh was given %s", args)
+	}
+	want, err := os.ReadFile("testdata/pwsh/script.ps1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := strings.NewReplacer("{RESOURCE}", resource, "{TENANT}", tenant).Replace(string(want))
+	if diff := cmp.Diff(script, pwshScript(t, encoded)); diff != "" {
+		t.Errorf("script (-want +got):\n%s", diff)
+	}
+}
+
+func pwshScript(t *testing.T, encoded string) string {
+	t.Helper()
+	data, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +219,14 @@ func TestToolFailures(t *testing.T) {
 		run("token in the error", ToolOptions{}, `echo "ERROR: cannot use `+jwt+`" >&2; exit 1`)
 		run("does not start", ToolOptions{}, `exit 127`)
 		told.compare(t, c.name+".golden", homes...)
+		t.Run(c.name+" as an application", func(t *testing.T) {
+			home := c.fake(t, `echo "ERROR: AADSTS7000222: The provided client secret keys for app are expired." >&2; exit 1`)
+			c.signInApp(t, home)
+			_, err := c.source(t, ToolOptions{}).Token(t.Context(), token.Request{Resource: arm})
+			if told, ok := errors.AsType[*token.Error](err); !ok || !strings.Contains(told.Command, "--id "+clientID) {
+				t.Errorf("got %v, want a command for the application %s", err, clientID)
+			}
+		})
 	}
 }
 

@@ -74,6 +74,28 @@ func TestToolProfiles(t *testing.T) {
 	told.compare(t, "profiles.golden")
 }
 
+// TestAzdElsewhere has azd ask another program where nobody is signed in to azd itself; a managed identity is refused even so.
+func TestAzdElsewhere(t *testing.T) {
+	azd := toolCases[0]
+	for _, test := range []struct {
+		name, variable, auth string
+		runs                 bool
+	}{
+		{"Cloud Shell", "AZD_IN_CLOUDSHELL", "", true},
+		{"a managed identity in Cloud Shell", "AZD_IN_CLOUDSHELL", `{"auth":{"account":{"currentUser":{"managedIdentity":true}}}}`, false},
+		{"an editor's sign-in", "AZD_AUTH_ENDPOINT", "", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			home := azd.fake(t, azd.answer(fakeJWT(t, tenantID, clientID)))
+			put(t, home, ".azd/auth.json", test.auth)
+			t.Setenv(test.variable, "1")
+			if _, err := azd.source(t, ToolOptions{}).Token(t.Context(), token.Request{Resource: arm}); (err == nil) != test.runs {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestToolNotInstalled(t *testing.T) {
 	for _, c := range toolCases {
 		home := c.fake(t, "")

@@ -1,0 +1,36 @@
+package failures
+
+// agents are one agent too many, none, or somebody else's.
+func agents() []failure {
+	emulated := []string{"AZIMDS_CREDENTIAL=emulated"}
+	quiet := append([]string{"AZIMDS_LOG_LEVEL=error"}, emulated...)
+	runs := func(w *world) { w.agent("--credential emulated") }
+	held := func(w *world) { w.stop = w.start(patUID, "sudo azimds net up") }
+	none := func(does string) failure {
+		return failure{name: "no agent for " + does, env: emulated, does: does, mends: does != "azimds stop"}
+	}
+	of := func(does string) failure {
+		return failure{name: "somebody else's agent for " + does, as: samUID, given: runs, does: does}
+	}
+	return []failure{
+		{name: "second agent", given: runs, env: emulated, does: "azimds run"},
+		{name: "second holder", given: runs, env: emulated, does: "sudo azimds net up"},
+		{name: "second holder of another kind", given: held, env: emulated, does: "azimds run"},
+		{name: "cleanup while an agent lives", given: runs, as: rootUID, does: "azimds cleanup"},
+		none("azimds status"), none("azimds token " + vault), none("azimds refresh"), none("azimds stop"),
+		{name: "no holder", env: emulated, does: "azimds serve"},
+		{name: "no server", given: held, env: emulated, does: "azimds status", mends: true},
+		{name: "no server to stop", given: held, env: emulated, does: "azimds stop"},
+		{name: "not the owner's server", given: held, as: samUID, env: emulated, does: "azimds serve"},
+		of("azimds status"), of("azimds token " + vault), of("azimds refresh"), of("azimds stop"),
+		{name: "outside the command that is served", does: "azimds token " + vault, given: func(w *world) {
+			w.stop = w.start(patUID, `azimds exec --credential emulated -- sh -c 'trap "exit 0" TERM; echo azimds answers at; while :; do sleep 0.1; done'`)
+		}},
+		{name: "no such command", env: quiet, does: "azimds exec -- no-such-command", mute: "there is none to suggest"},
+		{name: "not a command", env: quiet, given: func(w *world) { w.write("script", "true\n", 0o644) },
+			does: "azimds exec -- ./script", mute: "there is none to suggest"},
+		{name: "command without an agent", given: configured("credentail: emulated\n"), does: "azimds exec -- true",
+			fixed: "credential: emulated\n", mends: true},
+		{name: "no resource", given: runs, does: "azimds token ''"},
+	}
+}
