@@ -79,7 +79,7 @@ func diffLinks(p Plan, states []linkState, addresses []address) (d difference) {
 			ours = append(ours, s.link)
 		case p.Mode == Dummy && s.name == dummyDevice:
 			d.foreign = append(d.foreign, foreign{
-				fmt.Sprintf("device %s, a link of type %s in group %d", s.name, s.kind, s.group), s.link.removing(),
+				fmt.Sprintf("device %s, a link of type %s in group %d", s.name, s.kind, s.group), s.removing(),
 			})
 		}
 	}
