@@ -98,6 +98,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b(process|pid) \d+`), "$1 PID"},
 	{regexp.MustCompile(`/run/azimds/\d+/`), "/run/azimds/NAMESPACE/"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), "TIME"},
+	{regexp.MustCompile(`iptables v[0-9.]+ \(\w+\)`), "iptables VERSION"},
 	{regexp.MustCompile(`\bthe code [A-Z0-9]{9}\b`), "the code CODE"},
 	{regexp.MustCompile(`(?m)^(azimds: )?sudo: (.*\n)(sudo: .*\n)*`), "${1}sudo: …\n"}, // its versions say it differently
 }
