@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -127,4 +128,29 @@ func TestNotify(t *testing.T) {
 		t.Errorf("told: %q", got)
 	}
 	a.stop()
+}
+
+// TestTerminalGoes closes the terminal that the agent runs in: that SIGHUP is no wish for another configuration, but the end.
+func TestTerminalGoes(t *testing.T) {
+	netns.Root(t)
+	script, err := exec.LookPath("script")
+	netns.Need(t, "script", err)
+	ns := netns.New(t)
+	before := state(t, ns)
+	agent := "exec " + filepath.Join(bin, "azimds") + " run --credential emulated --user " + fmt.Sprint(ownerUID)
+	terminal := exec.Command(script, "-qec", agent, "/dev/null")
+	terminal.Env = cleanEnv()
+	if err := ns.Start(terminal); err != nil {
+		t.Fatal(err)
+	}
+	said := func() string { out, _ := azimds(t, ns, "status"); return out }
+	eventually(t, said, func() bool { _, code := azimds(t, ns, "status"); return code == 0 })
+	served(t, ns, ownerUID)
+	if err := terminal.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = terminal.Wait() // it was killed
+	eventually(t, said, func() bool { return strings.HasPrefix(said(), "no azimds runs") })
+	same(t, before, state(t, ns))
+	refused(t, ns, ownerUID)
 }

@@ -4,11 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"azimds/test/netns"
+	"azimds/test/programs"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/messages.golden")
@@ -19,26 +18,11 @@ var bin string
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "azimds-failures-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		bin, err = dir, build(dir)
-	}
-	if err != nil {
+	var err error
+	if bin, err = programs.Build([]programs.Program{programs.Azimds}); err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the tests of failures:", err)
 		return 1
 	}
+	defer os.RemoveAll(bin)
 	return netns.Main(m)
-}
-
-func build(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "azimds"), "azimds/cmd/azimds")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
 }

@@ -24,7 +24,7 @@ func Azd(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := install(t, "azd-"+key, func(ctx context.Context, dir string) error {
+	dir, err := Install(t, "azd-"+key, func(ctx context.Context, dir string) error {
 		for from, to := range map[string]string{"lock/azd.mod": "go.mod", "lock/azd.sum": "go.sum"} {
 			text, err := locks.ReadFile(from)
 			if err != nil {

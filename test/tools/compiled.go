@@ -33,7 +33,7 @@ func JavaClient(t testing.TB) []string {
 	if key, err = digestFS(key, java.Source); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := install(t, "java-"+key, buildJava)
+	dir, err := Install(t, "java-"+key, buildJava)
 	netns.Need(t, "the Azure SDK for Java", err)
 	// the quick compiler alone: a client lives for seconds
 	return []string{program, "-XX:TieredStopAtLevel=1",
@@ -93,7 +93,7 @@ func RustClient(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := install(t, "rust-"+key, func(ctx context.Context, dir string) error {
+	dir, err := Install(t, "rust-"+key, func(ctx context.Context, dir string) error {
 		if err := os.CopyFS(dir, rust.Source); err != nil {
 			return err
 		}

@@ -19,10 +19,10 @@ const complete = ".complete"
 // systemCache is where root installs when nobody else can reach its own cache folder.
 const systemCache = "/var/cache/azimds-test"
 
-// install returns the folder of that name in the cache; build fills it when it is not there yet or an earlier build was cut
+// Install returns the folder of that name in the tests' cache; build fills it when it is not there yet or an earlier build was cut
 // short. One process builds, the others wait. build works in the final place, since the scripts of a virtual environment
-// hold its path: a folder counts once it is marked complete, last of all.
-func install(t testing.TB, name string, build func(ctx context.Context, dir string) error) (string, error) {
+// hold its path: a folder counts once it is marked complete, last of all. Every user can read what it has made.
+func Install(t testing.TB, name string, build func(ctx context.Context, dir string) error) (string, error) {
 	t.Helper()
 	base, err := cache()
 	if err != nil {

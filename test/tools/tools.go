@@ -60,7 +60,7 @@ func NodeModules(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := install(t, "node-"+key, func(ctx context.Context, dir string) error {
+	dir, err := Install(t, "node-"+key, func(ctx context.Context, dir string) error {
 		for _, file := range files {
 			text, err := locks.ReadFile(file)
 			if err != nil {
@@ -85,7 +85,7 @@ func venv(t testing.TB, name, requirements string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := install(t, name+"-"+key, func(ctx context.Context, dir string) error {
+	dir, err := Install(t, name+"-"+key, func(ctx context.Context, dir string) error {
 		text, err := locks.ReadFile(requirements)
 		if err != nil {
 			return err

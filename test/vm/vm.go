@@ -51,7 +51,7 @@ func Run(t testing.TB, s Spec) Result {
 	t.Helper()
 	netns.Root(t)
 	netns.Need(t, "a virtual machine", prerequisites())
-	image, err := install(t.Context(), s.Packages)
+	image, err := image(t, s.Packages)
 	netns.Need(t, "a virtual machine's image", err)
 	r, err := boot(t.Context(), image, t.TempDir(), s)
 	if err != nil {
@@ -67,7 +67,8 @@ func prerequisites() error {
 		errs = append(errs, fmt.Errorf("looking at this machine: it is %s and not amd64", runtime.GOARCH))
 	}
 	for _, name := range []string{emulator, "debootstrap", "mkfs.ext4"} {
-		if _, err := exec.LookPath(name); err != nil && !exists("/usr/sbin/"+name) {
+		_, err := exec.LookPath(name)
+		if _, there := os.Stat("/usr/sbin/" + name); err != nil && there != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -2,15 +2,11 @@ package vm
 
 import (
 	"archive/tar"
-	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,56 +74,6 @@ func TestDigest(t *testing.T) {
 	}
 	if of() == of("a") || of("a", "b") == of("a b") {
 		t.Error("different packages have the same digest")
-	}
-}
-
-func TestInstallBuildsOnce(t *testing.T) {
-	base := filepath.Join(t.TempDir(), "made")
-	var built atomic.Int32
-	build := func(_ context.Context, dir string) error {
-		built.Add(1)
-		return os.WriteFile(filepath.Join(dir, "disk"), nil, 0o600)
-	}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			dir, err := installIn(t.Context(), base, "vm-1", build)
-			if err != nil || !exists(filepath.Join(dir, "disk")) {
-				t.Errorf("installIn = %q, %v", dir, err)
-			}
-		})
-	}
-	wg.Wait()
-	if n := built.Load(); n != 1 {
-		t.Errorf("built %d times, want 1", n)
-	}
-}
-
-// A build that failed, or was cut short, leaves nothing that could be taken for an image.
-func TestInstallStartsOver(t *testing.T) {
-	base := t.TempDir()
-	fails := errors.New("no network")
-	_, err := installIn(t.Context(), base, "vm-1", func(_ context.Context, dir string) error {
-		return errors.Join(fails, os.WriteFile(filepath.Join(dir, "half"), nil, 0o600))
-	})
-	if !errors.Is(err, fails) || exists(filepath.Join(base, "vm-1")) {
-		t.Errorf("error %v, image there %v", err, exists(filepath.Join(base, "vm-1")))
-	}
-	if err := os.Mkdir(filepath.Join(base, "vm-1.unfinished"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	dir, err := installIn(t.Context(), base, "vm-1", func(_ context.Context, dir string) error {
-		return os.WriteFile(filepath.Join(dir, "whole"), nil, 0o600)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "whole" }) || len(entries) != 1 {
-		t.Errorf("image holds %v, want the file whole alone", entries)
 	}
 }
 
