@@ -16,6 +16,9 @@ import (
 // no_new_privs (Documentation/userspace-api/no_new_privs.rst) and empties the ambient, effective, permitted and inheritable
 // capability sets (capabilities(7)). A process that runs as uid 0 keeps its uid and loses what makes it root.
 //
+// It also makes the process undumpable (PR_SET_DUMPABLE in prctl(2)): what it holds is in no core file, and other processes of
+// the same uid can neither trace it nor read its memory and environment. A program that it starts is as any other.
+//
 // prctl and capset act on one thread; syscall.AllThreadsSyscall runs them on all, which needs a build without cgo.
 func Confine() error {
 	if err := allThreads("setting no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
@@ -23,6 +26,9 @@ func Confine() error {
 	}
 	if err := allThreads("clearing the ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil {
 		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // of the process, not of a thread
+		return fmt.Errorf("making the process undumpable: %w", err)
 	}
 	return dropCapabilities()
 }
@@ -52,6 +58,9 @@ func Confined(owner Owner) error {
 		if err := confinedStatus(string(data), owner); err != nil {
 			return fmt.Errorf("checking thread %q: %w", filepath.Base(filepath.Dir(path)), err)
 		}
+	}
+	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 0 {
+		return errors.Join(fmt.Errorf("asking whether the process can be dumped: %d and must be 0", dumpable), err)
 	}
 	return nil
 }

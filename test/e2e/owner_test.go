@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,4 +79,39 @@ func confined(t *testing.T, a *agent, uid int) {
 			}
 		}
 	}
+}
+
+// TestServerIsClosed wants the server's memory and environment closed to the owner's other programs, which can read those of
+// any plain program of the owner's: tokens are in the one, and the other may hold a secret.
+func TestServerIsClosed(t *testing.T) {
+	netns.Root(t)
+	ns := netns.New(t)
+	a := startAgent(t, ns, nil, "--credential", "emulated")
+	served(t, ns, ownerUID)
+	out, code := azimds(t, ns, "status", "--json")
+	var s struct {
+		Server int `json:"server_pid"`
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || s.Server == 0 {
+		t.Fatalf("status ended with %d, %v: %s", code, err, out)
+	}
+	plain := as(t, ownerUID, exec.Command("sleep", "60"))
+	if err := ns.Start(plain); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plain.Wait() }() // it is killed
+	defer plain.Process.Kill()
+	for _, file := range []string{"environ", "mem"} {
+		read := func(pid int) int {
+			_, code := output(t, ns, as(t, ownerUID, exec.Command("sh", "-c", fmt.Sprintf("exec 3</proc/%d/%s", pid, file))))
+			return code
+		}
+		if code := read(plain.Process.Pid); code != 0 {
+			t.Errorf("%s of a plain program cannot be opened: %d", file, code)
+		}
+		if code := read(s.Server); code == 0 {
+			t.Errorf("%s of the server can be opened", file)
+		}
+	}
+	a.stop()
 }
