@@ -145,7 +145,7 @@ func (p *probe) ask(ctx context.Context, endpoint netip.AddrPort) error {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil { // connect(2) too, socket(7)
 		return fmt.Errorf("limiting a socket: %w", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: endpoint.Addr().As4(), Port: int(endpoint.Port())}); err != nil {
+	if err := connect(fd, endpoint); err != nil {
 		return fmt.Errorf("connecting to %s: %w", endpoint, err)
 	}
 	conn, err := net.FileConn(p.file)
@@ -159,6 +159,36 @@ func (p *probe) ask(ctx context.Context, endpoint netip.AddrPort) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return nil
+}
+
+// connect waits until fd is connected. A signal, such as the Go runtime sends its own threads, ends connect(2) on a socket that
+// has a time limit (signal(7)); the connection is then made all the same, and whoever waits finds out by poll(2).
+func connect(fd int, to netip.AddrPort) error {
+	err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+	if !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	for deadline := time.Now().Add(selfDialLimit); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR) && time.Now().Before(deadline):
+		case err != nil:
+			return err
+		case n == 0:
+			return os.ErrDeadlineExceeded
+		default:
+			return connected(fd)
+		}
+	}
+}
+
+// connected is how a connection that was begun has ended: SO_ERROR in socket(7).
+func connected(fd int) error {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	return err
 }
 
 // maxAnswer bounds what is read of an answer, in bytes. It comes from the server, which root does not trust, and an error

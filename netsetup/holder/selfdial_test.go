@@ -3,7 +3,9 @@ package holder
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -93,4 +95,75 @@ func uidOf(inode uint64) (uint32, error) {
 		}
 	}
 	return 0, fmt.Errorf("no socket %d in\n%s", inode, table)
+}
+
+// A signal that comes while the connection is being made, as the Go runtime sends them, does not end the attempt.
+func TestConnectSurvivesASignal(t *testing.T) {
+	listening, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listening)
+	if err := unix.Bind(listening, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(listening, 0); err != nil { // one connection fits into the queue
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(listening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
+	first, err := net.Dial("tcp4", to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	thread, ended := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(fd)
+			limit := unix.NsecToTimeval(selfDialLimit.Nanoseconds())
+			err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
+		}
+		thread <- unix.Gettid()
+		if err == nil {
+			err = connect(fd, to)
+		}
+		ended <- err
+	}()
+	tid := <-thread
+	for interrupted := false; !interrupted; { // until it waits in another system call than connect(2)
+		call, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", tid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch number, _, _ := strings.Cut(string(call), " "); number {
+		case fmt.Sprint(unix.SYS_CONNECT):
+			if err := unix.Tgkill(os.Getpid(), tid, unix.SIGURG); err != nil {
+				t.Fatal(err)
+			}
+		case fmt.Sprint(unix.SYS_PPOLL):
+			interrupted = true
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("connect: %v", err)
+		default:
+		}
+	}
+	for range 2 {
+		fd, _, err := unix.Accept(listening)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("connect: %v", err)
+	}
 }
