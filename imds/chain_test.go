@@ -28,6 +28,7 @@ func TestChainIsSentOn(t *testing.T) {
 		{"a probe", "away.test", true, 0, false, "403"},
 		{"a probe a while ago", "away.test", true, 9 * time.Second, false, "403"},
 		{"a probe long ago", "away.test", true, 11 * time.Second, false, "503"},
+		{"a probe, and the clock set back", "away.test", true, -time.Hour, false, "503"},
 		{"a probe of azimds itself", "away.test", true, 0, true, "503"},
 		{"throttled", "throttled.test", true, 0, false, "403"},
 		{"refused", "consent.test", true, 0, false, "400"},

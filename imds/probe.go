@@ -20,7 +20,8 @@ var errChain = errors.New("a credential chain was not kept waiting")
 
 // chained tells whether a credential chain asks: somebody has just probed. SDKs probe for the sake of their chains alone.
 func (s *Server) chained(x *exchange) bool {
-	return x.began.UnixNano()-s.probed.Load() < int64(chainTime)
+	since := x.began.UnixNano() - s.probed.Load()
+	return 0 <= since && since < int64(chainTime) // below 0: the clock was set back
 }
 
 // reset ends a connection with a reset instead of an answer. A chain of credentials takes that for "nothing there" and goes

@@ -33,7 +33,7 @@ type supply struct {
 	tokens     *token.Cache
 	source     *token.Monitor // in front of tokens
 	log        *slog.Logger
-	children   *atomic.Int64 // programs that were started and may be running: see ownChild
+	children   *atomic.Int64 // programs that were started and may be running: see askedByOwnChild
 	lost       chan error    // holds one: an episode without tokens has begun
 
 	stop    context.CancelFunc
