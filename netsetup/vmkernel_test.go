@@ -164,7 +164,7 @@ func TestDummyScope(t *testing.T) {
 		ns.Run(t, "sh", "-ec", "ip link add other0 up type dummy; ip route add default dev other0")
 		up(t, ns, dummyPlan)
 		ns.Run(t, "sh", "-ec", "ip addr del 169.254.169.254/32 dev azimds0; ip addr add 169.254.169.254/32 dev azimds0 scope "+scope)
-		route := ns.Run(t, "sh", "-c", "ip route get 192.0.2.1 2>&1 || true")
+		route := ns.Run(t, "ip", "route", "get", "192.0.2.1")
 		if strings.Contains(route, "169.254.169.254") != taken {
 			t.Errorf("scope %s: %s", scope, route)
 		}
