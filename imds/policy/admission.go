@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Any stands for every container, relay, identity or resource where they are listed.
+const Any = "*"
+
+// idPrefix is how much of a container's id names it: what container engines print, in hexadecimal digits.
+const idPrefix = 12
+
+// Admission says who may talk to the agent. The zero Admission admits root alone: set Owner.
+type Admission struct {
+	Owner      uint32
+	Users      []uint32 // others, by uid
+	Groups     []uint32 // whose members may, by gid
+	AnyLocal   bool     // every local user
+	Containers []string // that share this machine's network: an id or the beginning of one, a name, or [Any]
+	Relays     []string // programs that dial for somebody else: a name, or [Any]
+}
+
+// Refusal is why a caller may not talk to the agent.
+type Refusal struct {
+	Reason string // for a person
+	Allow  string // the line of configuration that would admit it
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Reason }
+
+// Possible reports whether some process of this uid could be admitted, before anything else is known of it.
+func (a Admission) Possible(uid uint32) bool {
+	return a.user(uid) || len(a.Groups) > 0 || len(a.Containers) > 0
+}
+
+// NeedsGroups reports whether the groups of a uid matter.
+func (a Admission) NeedsGroups(uid uint32) bool { return !a.user(uid) && len(a.Groups) > 0 }
+
+func (a Admission) user(uid uint32) bool {
+	return uid == a.Owner || a.AnyLocal || slices.Contains(a.Users, uid)
+}
+
+// Admit says whether a local caller may talk to the agent; the error is a [*Refusal]. name is what to call its user.
+func (a Admission) Admit(c Caller, name string) error {
+	switch {
+	case c.Container != "":
+		if a.container(c.Container) {
+			return nil
+		}
+		return &Refusal{
+			Reason: fmt.Sprintf("a process of container %s is not user %s, although it has uid %d", short(c.Container), name, c.UID),
+			Allow:  "callers.containers: [" + short(c.Container) + "]",
+		}
+	case a.user(c.UID), slices.ContainsFunc(c.Groups, func(g uint32) bool { return slices.Contains(a.Groups, g) }):
+		return nil
+	}
+	return &Refusal{
+		Reason: fmt.Sprintf("user %s (uid %d) is not the owner", name, c.UID),
+		Allow:  "callers.users: [" + name + "]",
+	}
+}
+
+// AdmitRelay says whether a program that dials for others may talk to the agent, although its user may; the error is a
+// [*Refusal].
+func (a Admission) AdmitRelay(program string) error {
+	if slices.Contains(a.Relays, Any) || slices.Contains(a.Relays, program) {
+		return nil
+	}
+	return &Refusal{
+		Reason: fmt.Sprintf("%s dials for somebody else, such as a container", program),
+		Allow:  "callers.relays: [" + program + "]",
+	}
+}
+
+func (a Admission) container(id string) bool {
+	return slices.ContainsFunc(a.Containers, func(named string) bool { return namesContainer(named, id) })
+}
+
+// namesContainer tells whether a container with this id or name is meant.
+func namesContainer(named, id string) bool {
+	return named == Any || named == id || len(named) >= idPrefix && hexadecimal(named) && strings.HasPrefix(id, named)
+}
+
+// short is what container engines call a container: the beginning of its id, or its name.
+func short(container string) string {
+	if len(container) > idPrefix && hexadecimal(container) {
+		return container[:idPrefix]
+	}
+	return container
+}
+
+func hexadecimal(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
