@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -16,9 +17,12 @@ import (
 // server's connections, the time that a request on it may wait for a token, and deadlines that cost little to move.
 type conn struct {
 	*net.TCPConn
-	caller caller.Caller
-	server *Server
-	closed atomic.Bool
+	caller   caller.Caller
+	server   *Server
+	closed   atomic.Bool
+	idle     atomic.Int64 // since when nothing is asked on it, in Unix nanoseconds; 0 while something is
+	screened bool         // its first read has found out the rest about the caller: detail
+	detail   caller.Detail
 
 	reads, writes deadline
 
@@ -33,6 +37,7 @@ type conn struct {
 func newConn(c *net.TCPConn, who caller.Caller, s *Server) *conn {
 	own := &conn{TCPConn: c, caller: who, server: s}
 	own.reads.set, own.writes.set, own.answer.set = c.SetReadDeadline, c.SetWriteDeadline, own.setTimer
+	own.idle.Store(time.Now().UnixNano())
 	return own
 }
 
@@ -48,6 +53,20 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// followState is an http.Server's ConnState: a connection on which nothing is asked may have to make room.
+func followState(c net.Conn, state http.ConnState) {
+	own, ok := c.(*conn)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		own.idle.Store(0)
+	case http.StateIdle:
+		own.idle.Store(time.Now().UnixNano())
+	}
+}
+
 // CallerOf names who is behind a request, given the context that a [token.Source] is called with; ok is false for a
 // context that comes from elsewhere.
 func CallerOf(ctx context.Context) (who caller.Caller, ok bool) {
@@ -61,7 +80,7 @@ func CallerOf(ctx context.Context) (who caller.Caller, ok bool) {
 // Close gives the connection's place back.
 func (c *conn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
-		c.server.open.Add(-1)
+		c.server.places.leave(c)
 		if c.cancel != nil {
 			c.cancel()
 		}
@@ -78,8 +97,15 @@ func (c *conn) SetWriteDeadline(t time.Time) error { return c.writes.move(t) }
 // SetDeadline implements [net.Conn].
 func (c *conn) SetDeadline(t time.Time) error { return errors.Join(c.reads.move(t), c.writes.move(t)) }
 
-// Read implements [net.Conn].
+// Read implements [net.Conn]. The first one looks closer at who is behind the connection, here and not where it was accepted, as
+// that may take longer than others should wait: who is turned away is reset before a byte of it has been read.
 func (c *conn) Read(b []byte) (int, error) {
+	if !c.screened {
+		c.screened = true
+		if err := c.server.screened(c); err != nil {
+			return 0, &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: err} // net/http answers none of these
+		}
+	}
 	for {
 		n, err := c.TCPConn.Read(b)
 		if n > 0 || !goesOn(err, &c.reads) {

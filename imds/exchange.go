@@ -37,6 +37,7 @@ type exchange struct {
 	answered time.Time // when the source had answered, or it was clear that none is asked
 	route    route
 	request  token.Request
+	stored   bool // the token was one that had been kept
 	grant    grant
 	body     []byte
 	length   [1]string // Content-Length
@@ -149,27 +150,20 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, x *exchange, fou
 // report says what became of a request.
 func (s *Server) report(r *http.Request, x *exchange, status int, problem *Problem, writing error) {
 	e := Event{
-		At: x.began, Caller: x.conn.caller, Route: string(x.route), Status: status,
+		At: x.began, Caller: x.conn.caller, Detail: x.conn.detail, Route: string(x.route), Status: status,
 		Identity: x.request.Identity, Resource: x.request.Resource, Duration: x.answered.Sub(x.began),
+		Given: x.route == routeToken && problem == nil, Stored: x.stored,
 	}
 	message, level, lowered := "request answered", slog.LevelDebug, 0
 	switch {
 	case problem != nil:
-		e.Reason = problem.Error()
+		e.Reason, e.Denied = problem.Error(), problem.denied
 		level, lowered = s.problems.level(problem.level(), e.At)
-	case x.route == routeToken:
+	case e.Given:
 		message, level = "token given", slog.LevelInfo
 	}
 	if s.log.Enabled(r.Context(), level) {
-		attrs := append(make([]slog.Attr, 0, 10),
-			slog.String("route", e.Route), slog.Int("status", status), slog.Uint64("uid", uint64(e.Caller.UID)),
-			slog.String("resource", e.Resource), slog.Duration("duration", e.Duration))
-		if e.Identity.Kind != "" {
-			attrs = append(attrs, slog.String("selector", string(e.Identity.Kind)), slog.String("identity", e.Identity.Value))
-		}
-		if e.Reason != "" {
-			attrs = append(attrs, slog.String("reason", e.Reason))
-		}
+		attrs := e.attrs(make([]slog.Attr, 0, 18))
 		if writing != nil {
 			attrs = append(attrs, slog.String("write", writing.Error()))
 		}

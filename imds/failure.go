@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"azimds/imds/policy"
 	"azimds/imds/token"
 )
 
@@ -44,6 +45,9 @@ func forChain(p *Problem) *Problem {
 //
 // Only a [token.Error] and a [token.EntraError] were written for clients; the text of any other error stays in the log.
 func problemOf(err error) *Problem {
+	if denial, ok := errors.AsType[*policy.Denial](err); ok {
+		return denialProblem(denial)
+	}
 	entra, refused := errors.AsType[*token.EntraError](err)
 	_, actionable := errors.AsType[*token.Error](err)
 	switch {
@@ -64,6 +68,20 @@ func problemOf(err error) *Problem {
 		return p
 	}
 	return internal(err)
+}
+
+// throttled is what the real service says to who asks too often.
+const throttled = "Temporarily throttled, too many requests"
+
+// denialProblem tells a caller what policy says. The first sentence is the real service's, which no SDK asks again after.
+func denialProblem(d *policy.Denial) *Problem {
+	p := invalid("Identity not found. azimds: " + d.Error())
+	if d.Wait > 0 {
+		p = &Problem{Status: http.StatusTooManyRequests, Code: codeInvalidRequest, Description: throttled}
+		p.retryAfter = min(d.Wait+time.Second-1, maxRetryAfter).Truncate(time.Second)
+	}
+	p.cause, p.denied = d, true
+	return p
 }
 
 // hint is what a person should know and do about err: its [token.Error]'s sentence and command, or else the sentence given.
@@ -91,7 +109,7 @@ func entraProblem(e *token.EntraError, err error) *Problem {
 	switch {
 	case e.Status == http.StatusTooManyRequests:
 		p.Status, p.Code, p.entra = http.StatusTooManyRequests, codeInvalidRequest, nil
-		p.Description = "Temporarily throttled, too many requests"
+		p.Description = throttled
 		if wait := (e.RetryAfter + time.Second - 1).Truncate(time.Second); wait <= maxRetryAfter {
 			p.retryAfter = wait
 		}

@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"azimds/imds/caller"
+	"azimds/imds/policy"
 )
 
 // endpoint is [Address] as a value.
@@ -18,9 +20,6 @@ var endpoint = netip.MustParseAddrPort(Address)
 // errDead refuses a connection that has ended: who has its client's port now is not who opened it.
 var errDead = errors.New("the connection has ended")
 
-// errTooMany refuses a connection beyond [Limits.Connections].
-var errTooMany = errors.New("too many connections")
-
 // gate is the listener that net/http sees: only admitted connections come out of its Accept.
 //
 // A peer that is not admitted is reset before a byte of it is read, so that to it nothing is there. It makes Accept
@@ -28,6 +27,7 @@ var errTooMany = errors.New("too many connections")
 type gate struct {
 	net.Listener
 	server *Server
+	zone   *Zone // nil for the local one
 }
 
 // Accept waits for the next admitted connection. Its errors are the listener's own.
@@ -37,46 +37,59 @@ func (g gate) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if admitted, ok := g.server.admitted(c); ok {
+		if admitted, ok := g.server.admitted(c, g.zone); ok {
 			return admitted, nil
 		}
 	}
 }
 
 // admitted finds out who is behind a connection and lets it in, or resets it.
-func (s *Server) admitted(c net.Conn) (*conn, bool) {
+func (s *Server) admitted(c net.Conn, zone *Zone) (*conn, bool) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		s.log.Error("connection closed", "error", fmt.Errorf("accepting a connection of type %T: not TCP", c))
 		s.hangUp(c)
 		return nil, false
 	}
-	who, err := s.identify(tcp)
+	who, err := s.identify(tcp, zone)
 	if err == nil {
 		err = s.admit(who)
-	}
-	if err == nil && s.open.Add(1) > int64(s.limits.Connections) {
-		s.open.Add(-1)
-		err = errTooMany
 	}
 	if err != nil {
 		s.refuse(tcp, who, err)
 		return nil, false
 	}
-	return newConn(tcp, who, s), true
+	own := newConn(tcp, who, s)
+	if err := s.places.take(own, s.owner(who)); err != nil {
+		s.refuse(tcp, who, err)
+		return nil, false
+	}
+	return own, true
 }
 
 // identify names the caller. The connection counts only if its client dialled the service's address: what comes to the
-// listener's own, behind NAT, was not meant for a metadata service. It must be alive still once its client is known: one that
-// waited in the queue may have died, and its client's port may be somebody else's since, whom the kernel names then.
-func (s *Server) identify(c *net.TCPConn) (caller.Caller, error) {
+// listener's own, behind NAT, was not meant for a metadata service.
+func (s *Server) identify(c *net.TCPConn, zone *Zone) (caller.Caller, error) {
 	dialed, err := s.dialed(c)
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if dialed != endpoint {
+	if dialed != endpoint && !without("dialed") {
 		return caller.Caller{}, fmt.Errorf("client dialled %s", dialed)
 	}
+	if zone != nil {
+		return zone.identify(clientOf(c).Addr())
+	}
+	who, err := s.identifyLocal(c, dialed)
+	if errors.Is(err, caller.ErrUnknown) && without("unknown") {
+		return caller.Caller{}, nil
+	}
+	return who, err
+}
+
+// identifyLocal asks the kernel. The connection must be alive still once its client is known: one that waited in the queue may
+// have died, and its client's port may be somebody else's since, whom the kernel names then.
+func (s *Server) identifyLocal(c *net.TCPConn, dialed netip.AddrPort) (caller.Caller, error) {
 	who, err := s.callers.Resolve(clientOf(c), dialed)
 	if err != nil {
 		return caller.Caller{}, err
@@ -85,10 +98,22 @@ func (s *Server) identify(c *net.TCPConn) (caller.Caller, error) {
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_CLOSE_WAIT {
+	if state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_CLOSE_WAIT && !without("alive") {
 		return caller.Caller{}, errDead
 	}
 	return who, nil
+}
+
+// screened finds out the rest about the caller of an admitted connection, or resets it.
+func (s *Server) screened(c *conn) error {
+	var err error
+	if s.screen != nil {
+		c.detail, err = s.screen(c.caller)
+	}
+	if err != nil {
+		s.turnAway(c.TCPConn, c.caller, c.detail, err)
+	}
+	return err
 }
 
 // clientOf is the address a connection comes from; zero when it is closed.
@@ -100,26 +125,46 @@ func clientOf(c net.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
 }
 
-// refuse resets a connection and says so once. A client that has already gone gets neither a loud line nor an event: Java's
-// SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is closed.
+// refuse resets a connection that is not admitted, and says so once. A client that has already gone gets neither a loud line nor
+// an event: Java's SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is
+// closed.
+//
+// Of whom a loud line speaks, more is looked for while the connection is open still; the next connection does not wait for it.
 func (s *Server) refuse(c *net.TCPConn, who caller.Caller, reason error) {
-	attrs := []slog.Attr{slog.String("client", clientOf(c).String()), slog.String("reason", reason.Error())}
-	left := who == (caller.Caller{}) && hungUp(c)
+	if !who.Known() && hungUp(c) {
+		s.reject(c)
+		s.say(s.now(), slog.LevelDebug, "client left", 0, slog.String("client", clientOf(c).String()), slog.String("reason", reason.Error()))
+		return
+	}
+	if s.describe == nil || !who.Known() || !s.refusals.left(s.now()) {
+		s.turnAway(c, who, caller.Detail{}, reason)
+		return
+	}
+	s.describing.Go(func() { s.turnAway(c, who, s.describe(who), reason) })
+}
+
+// turnAway resets a connection, and says so.
+func (s *Server) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, reason error) {
+	client := clientOf(c)
+	s.reject(c)
+	e := Event{At: s.now(), Caller: who, Detail: detail, Reason: reason.Error()}
+	if refused, ok := errors.AsType[*policy.Refusal](reason); ok {
+		e.Allow = refused.Allow
+	}
+	level, lowered := s.refusals.level(slog.LevelWarn, e.At)
+	if s.log.Enabled(context.Background(), level) {
+		attrs := append(make([]slog.Attr, 0, 16), slog.String("client", client.String()))
+		s.say(e.At, level, "caller refused", lowered, e.attrs(attrs)...)
+	}
+	s.observe(e)
+}
+
+// reject resets a connection.
+func (s *Server) reject(c *net.TCPConn) {
 	if err := c.SetLinger(0); err != nil { // makes Close send RST
 		s.log.Debug("connection not reset", "error", fmt.Errorf("setting linger: %w", err))
 	}
 	s.hangUp(c)
-	now := s.now()
-	if left {
-		s.say(now, slog.LevelDebug, "client left", 0, attrs...)
-		return
-	}
-	if who != (caller.Caller{}) {
-		attrs = append(attrs, slog.Uint64("uid", uint64(who.UID)))
-	}
-	level, lowered := s.refusals.level(slog.LevelWarn, now)
-	s.say(now, level, "caller refused", lowered, attrs...)
-	s.observe(Event{At: now, Caller: who, Reason: reason.Error()})
 }
 
 // hangUp closes a connection that is not served.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"azimds/imds"
 	"azimds/imds/caller"
@@ -214,30 +213,5 @@ func TestRefusalsAreRationed(t *testing.T) {
 	}
 	if n := len(a.seen()); n != 40 {
 		t.Errorf("%d events", n)
-	}
-}
-
-// Beyond the limit a connection is reset; one that ends makes room.
-func TestConnectionLimit(t *testing.T) {
-	a := start(t, func(o *imds.Options) { o.Limits.Connections = 2 })
-	one, two := a.dial(t, 1), a.dial(t, 1)
-	for _, c := range []net.Conn{one, two} {
-		if got := ask(t, c); got != http.StatusOK {
-			t.Fatalf("status %d", got)
-		}
-	}
-	if !a.reset(t, 1) {
-		t.Error("third connection got a reply")
-	}
-	if err := one.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(patience); a.reset(t, 1); { // until the server has seen the first one's end
-		if time.Now().After(deadline) {
-			t.Fatal("no room after a connection has ended")
-		}
-	}
-	if got := ask(t, two); got != http.StatusOK {
-		t.Errorf("second connection: status %d", got)
 	}
 }

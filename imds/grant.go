@@ -92,10 +92,14 @@ func (s *Server) token(x *exchange, r *http.Request, rawQuery string) (reply, *P
 		return nil, invalid("Required audience parameter not specified")
 	}
 	x.request = token.Request{Resource: q.resource, Identity: q.identity, Fresh: q.fresh}
+	if p := s.allowed(x); p != nil {
+		return nil, p
+	}
 	t, p := s.ask(x, r)
 	if p != nil {
 		return nil, p
 	}
+	x.stored = t.Stored
 	g, err := newGrant(x.request, t, x.answered)
 	if err != nil {
 		return nil, problemOf(err)
@@ -121,6 +125,9 @@ func (s *Server) info(x *exchange, r *http.Request, rawQuery string) (reply, *Pr
 		return nil, p
 	}
 	x.request = token.Request{Resource: armResource, Identity: q.identity}
+	if p := s.allowed(x); p != nil {
+		return nil, p
+	}
 	t, p := s.ask(x, r)
 	if p != nil {
 		return nil, p
@@ -129,6 +136,17 @@ func (s *Server) info(x *exchange, r *http.Request, rawQuery string) (reply, *Pr
 		return tenant(t.TenantID), nil
 	}
 	return nil, invalid("Identity not found. azimds: the credential does not say its tenant")
+}
+
+// allowed asks policy, which may choose the identity.
+func (s *Server) allowed(x *exchange) *Problem {
+	request, err := s.allow(x.conn.caller, x.conn.detail, x.request)
+	x.request = request
+	if err != nil {
+		x.answered = s.now()
+		return problemOf(err)
+	}
+	return nil
 }
 
 // ask asks the source, for as long as the limit allows and the client waits.

@@ -32,6 +32,7 @@ type Problem struct {
 	retryAfter time.Duration     // whole seconds; 0 sends no Retry-After
 	allow      string            // the Allow header of a 405
 	suspicious bool              // a request that no client of the service makes
+	denied     bool              // policy forbids it
 	cause      error             // for the log alone
 }
 

@@ -20,6 +20,14 @@ type quota struct {
 	quiet int       // lines lowered since one was said loudly
 }
 
+// left reports whether a line would be said loudly now. Another may come before it.
+func (q *quota) left(now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	age := now.Sub(q.began)
+	return age >= quotaWindow || age < 0 || q.loud < quotaLines
+}
+
 // level is the level at which to say a line meant for level, and how many were lowered since the last loud one.
 func (q *quota) level(level slog.Level, now time.Time) (slog.Level, int) {
 	if level < slog.LevelWarn {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,21 @@ type Options struct {
 	Dialed func(*net.TCPConn) (netip.AddrPort, error)
 	// Callers names who is behind a connection.
 	Callers CallerResolver
-	// Admit says why a caller may not talk to us at all; nil admits. Who is not admitted is reset before a byte is read.
+	// Admit says why a caller may not talk to us at all; nil admits. Who is not admitted is reset before a byte is read. It holds
+	// up the next connection, so it goes by what the kernel said alone. An error that wraps a [*policy.Refusal] says, too, what
+	// would admit the caller.
 	Admit func(caller.Caller) error
+	// Screen looks closer at a caller that was admitted, and may refuse it like Admit: it may read files and take its time, and
+	// comes before the first byte is read. What it found out goes to Allow, the log and the events, also beside an error. Nil
+	// finds out nothing.
+	Screen func(caller.Caller) (caller.Detail, error)
+	// Describe finds out what can be said of a caller that was not admitted, for the log; nil: nothing.
+	Describe func(caller.Caller) caller.Detail
+	// Allow says what a caller gets: the request to put to the source, for an identity that it may have chosen, or an error, a
+	// [*policy.Denial] for one that the client is told. Nil allows all.
+	Allow func(caller.Caller, caller.Detail, token.Request) (token.Request, error)
+	// Owner tells whose connections come first when there are too many; nil: everybody's are alike.
+	Owner func(caller.Caller) bool
 	// Source yields the tokens. It finds the caller in its context, see [CallerOf], and should end when that ends.
 	Source token.Source
 	// Available tells, at once, whether a request would now be answered with a token; nil: always. While it would not, a
@@ -57,6 +71,9 @@ type Server struct {
 	dialed  func(*net.TCPConn) (netip.AddrPort, error)
 	callers CallerResolver
 	admit   func(caller.Caller) error
+	screen  func(caller.Caller) (caller.Detail, error)
+	allow   func(caller.Caller, caller.Detail, token.Request) (token.Request, error)
+	owner   func(caller.Caller) bool
 	source  token.Source
 	can     func() bool // yield a token
 	ours    func(caller.Caller) bool
@@ -66,7 +83,10 @@ type Server struct {
 	now     func() time.Time
 	limits  Limits
 
-	open     atomic.Int64 // admitted connections
+	describe   func(caller.Caller) caller.Detail // nil: nothing is known
+	describing sync.WaitGroup                    // refusals of which more is looked for
+
+	places   places
 	probed   atomic.Int64 // when a probe was last answered, in Unix nanoseconds
 	refusals quota        // lines about refused callers
 	problems quota        // lines about requests
@@ -83,6 +103,14 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, can: o.Available, ours: o.Ours, issuer: o.Issuer,
 		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
+		screen: o.Screen, describe: o.Describe, allow: o.Allow, owner: o.Owner,
+	}
+	s.places.limit = s.limits.Connections
+	if s.allow == nil {
+		s.allow = func(_ caller.Caller, _ caller.Detail, r token.Request) (token.Request, error) { return r, nil }
+	}
+	if s.owner == nil {
+		s.owner = func(caller.Caller) bool { return true }
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -105,12 +133,21 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve answers on ln, which must be TCP, until ctx ends. Then it stops accepting, closes ln, waits for requests under way
-// as long as [Limits.Drain] says, cuts off what is left, and returns nil. Any other return is the listener's error.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+// Serve answers the processes of this network namespace on ln, which must be TCP, until ctx ends. Then it stops accepting, closes
+// ln, waits for requests under way as long as [Limits.Drain] says, cuts off what is left, and returns nil. Any other return is the
+// listener's error.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.serveOn(ctx, ln, nil) }
+
+// ServeZone answers on ln what is behind a bridge, as Serve does the processes of this network namespace.
+func (s *Server) ServeZone(ctx context.Context, ln net.Listener, zone *Zone) error {
+	return s.serveOn(ctx, ln, zone)
+}
+
+func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error {
+	defer s.describing.Wait()
 	hs := s.httpServer(ctx)
 	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(gate{ln, s}) }()
+	go func() { failed <- hs.Serve(gate{ln, s, zone}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %q: %w", ln.Addr(), errors.Join(err, hs.Close()))
@@ -149,6 +186,7 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		MaxHeaderBytes:               s.limits.HeaderBytes,
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		ConnContext:                  withConn,
+		ConnState:                    followState,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

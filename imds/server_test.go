@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"azimds/imds"
 	"azimds/imds/caller"
@@ -117,11 +118,11 @@ func TestReport(t *testing.T) {
 	if err := <-a.served; err != nil {
 		t.Error(err)
 	}
-	const wantLog = `level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s
-level=INFO msg="token given" route=token status=200 uid=1001 resource=https://vault.azure.net duration=0s selector=client_id identity=x
-level=DEBUG msg="request answered" route=token status=400 uid=1001 resource="" duration=0s reason="Required metadata header not specified"
-level=WARN msg="request answered" route=token status=403 uid=1001 resource=https://signed-out.test duration=0s reason="asking for a token: nobody is signed in to Azure: internal detail"
-level=WARN msg="request answered" route=token status=400 uid=1001 resource="" duration=0s reason="Requests of web pages and through proxies are not answered"
+	const wantLog = `level=INFO msg="token given" route=token status=200 outcome=token zone=local uid=1001 resource=https://vault.azure.net cache=miss duration=0s
+level=INFO msg="token given" route=token status=200 outcome=token zone=local uid=1001 identity="client_id=x" resource=https://vault.azure.net cache=miss duration=0s
+level=DEBUG msg="request answered" route=token status=400 outcome=answered zone=local uid=1001 duration=0s reason="Required metadata header not specified"
+level=WARN msg="request answered" route=token status=403 outcome=failed zone=local uid=1001 resource=https://signed-out.test duration=0s reason="asking for a token: nobody is signed in to Azure: internal detail"
+level=WARN msg="request answered" route=token status=400 outcome=answered zone=local uid=1001 duration=0s reason="Requests of web pages and through proxies are not answered"
 `
 	if diff := cmp.Diff(wantLog, a.String()); diff != "" {
 		t.Errorf("log (-want +got)\n%s", diff)
@@ -129,13 +130,13 @@ level=WARN msg="request answered" route=token status=400 uid=1001 resource="" du
 	who, at := caller.Caller{UID: 1001, Inode: 1, Cgroup: 2}, time.Unix(now, 0)
 	const vaultName = "https://vault.azure.net"
 	wantEvents := []imds.Event{
-		{At: at, Caller: who, Route: "token", Status: 200, Resource: vaultName},
-		{At: at, Caller: who, Route: "token", Status: 200, Resource: vaultName, Identity: token.Selector{Kind: token.ClientID, Value: "x"}},
+		{At: at, Caller: who, Route: "token", Status: 200, Given: true, Resource: vaultName},
+		{At: at, Caller: who, Route: "token", Status: 200, Given: true, Resource: vaultName, Identity: token.Selector{Kind: token.ClientID, Value: "x"}},
 		{At: at, Caller: who, Route: "token", Status: 400, Reason: "Required metadata header not specified"},
 		{At: at, Caller: who, Route: "token", Status: 403, Resource: "https://signed-out.test", Reason: "asking for a token: nobody is signed in to Azure: internal detail"},
 		{At: at, Caller: who, Route: "token", Status: 400, Reason: "Requests of web pages and through proxies are not answered"},
 	}
-	if diff := cmp.Diff(wantEvents, a.seen()); diff != "" {
+	if diff := cmp.Diff(wantEvents, a.seen(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("events (-want +got)\n%s", diff)
 	}
 }

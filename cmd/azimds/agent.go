@@ -14,6 +14,7 @@ import (
 	"azimds/imds"
 	"azimds/imds/caller"
 	"azimds/imds/control"
+	"azimds/imds/policy"
 	"azimds/imds/token"
 	"azimds/netsetup/holder"
 )
@@ -27,6 +28,7 @@ type agent struct {
 	offer  *holder.Offer
 	since  time.Time
 	supply atomic.Pointer[supply]
+	keeper *gatekeeper
 
 	children atomic.Int64 // programs that this process started and that may be running
 
@@ -57,10 +59,10 @@ func newAgent(s *server, offer *holder.Offer) *agent {
 	return a
 }
 
-// admit says who may talk to the metadata endpoint: the owner, and nobody else. The holder's own connection is known by
+// admit says who may talk to the metadata endpoint, as far as the kernel tells at once. The holder's own connection is known by
 // its socket, and what the kernel says of it goes back to the holder.
 func (a *agent) admit(c caller.Caller) error {
-	if a.expected.CompareAndSwap(c.Inode, 0) {
+	if c.Inode != 0 && a.expected.CompareAndSwap(c.Inode, 0) {
 		a.checked.Store(c.Inode)
 		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
 			return err
@@ -69,20 +71,30 @@ func (a *agent) admit(c caller.Caller) error {
 			return nil
 		}
 	}
-	if c.UID != a.offer.Owner.UID {
-		return fmt.Errorf("uid %d is not the owner, %s", c.UID, a.offer.Owner)
+	return a.keeper.admit(c)
+}
+
+// screen says who a caller is, and looks closer at whether it may talk to the metadata endpoint.
+func (a *agent) screen(c caller.Caller) (caller.Detail, error) {
+	if a.ours(c) {
+		return caller.Detail{}, nil
 	}
-	if a.offer.Tree == 0 {
-		return nil
+	return a.keeper.screen(c)
+}
+
+// ours tells the holder's own connection.
+func (a *agent) ours(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a.checked.Load() }
+
+// find asks the holder whose a socket is, as this process may not look at everybody's.
+func (a *agent) find(c caller.Caller) (caller.Process, bool) {
+	answer, err := a.ask(context.Background(), holder.Message{Kind: holder.KindFind, Inode: c.Inode, UID: c.UID})
+	if err != nil {
+		a.log.Debug("looking for a caller", "error", err)
 	}
-	ok, err := a.inTree(c.Inode)
-	switch {
-	case err != nil:
-		return fmt.Errorf("looking for the socket's process: %w", err)
-	case !ok:
-		return errors.New("the socket is of no process that the command started")
+	if err != nil || answer.Process == nil {
+		return caller.Process{}, false
 	}
-	return nil
+	return caller.Process(*answer.Process), true
 }
 
 // inTree tells whether a socket belongs to the command's process tree. Where this process may not look, the holder does.
@@ -100,7 +112,7 @@ func (a *agent) inTree(inode uint64) (bool, error) {
 
 // observe counts and remembers what the metadata endpoint did.
 func (a *agent) observe(e imds.Event) {
-	if e.Caller.Inode != 0 && e.Caller.Inode == a.checked.Load() {
+	if a.ours(e.Caller) {
 		return
 	}
 	switch {
@@ -116,7 +128,7 @@ func (a *agent) observe(e imds.Event) {
 		a.requests.Add(1)
 	}
 	seen := control.Activity{Time: e.At, Route: e.Route, Status: e.Status, Resource: e.Resource, Reason: e.Reason}
-	if e.Caller != (caller.Caller{}) {
+	if e.Caller.Known() && e.Caller.Bridge == "" {
 		seen.UID = &e.Caller.UID
 	}
 	a.mu.Lock()
@@ -229,6 +241,10 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 				Message: "this agent serves one command and what it starts; process " + strconv.Itoa(pid) + " is neither", Command: "azimds status",
 			}
 		}
+	}
+	r, err := a.keeper.decide(a.keeper.owners(pid), r)
+	if denial, ok := errors.AsType[*policy.Denial](err); ok {
+		return token.Token{}, &token.Error{Message: denial.Reason + ", by " + denial.By, Command: "azimds policy explain"}
 	}
 	return a.fromSupply(ctx, r)
 }

@@ -31,16 +31,16 @@ func (c Caller) Known() bool { return c != (Caller{}) }
 
 // Detail is what else can be found out about a local caller. What could not be is empty; of a caller that is no more, all of it.
 type Detail struct {
-	User       string // login name, or the number of one who has none
-	Process           // that has the socket open
-	Cgroup     string // path of the control group below the root of its hierarchy, without a leading slash
-	Container  string // id or name
-	Unit       string // of systemd: a service or scope, such as "sshd.service"
+	User      string // login name, or the number of one who has none
+	Process          // that has the socket open
+	Cgroup    string // path of the control group below the root of its hierarchy, without a leading slash
+	Container string // id or name
+	Unit      string // of systemd: a service or scope, such as "sshd.service"
 }
 
 // Process is a program that runs.
 type Process struct {
 	PID        int    `json:"pid,omitempty"`
-	Executable string `json:"exe,omitempty"` // its path; "" where it may not be read
+	Executable string `json:"exe,omitempty"`     // its path; "" where it may not be read
 	Command    string `json:"command,omitempty"` // its name, which it can choose itself: comm in proc(5)
 }

@@ -10,7 +10,6 @@ import (
 var relays = regexp.MustCompile(`^(slirp4netns|pasta(\.avx2)?|passt(\.avx2)?|rootlesskit|rootlessport|rootlesskit-doc.*|vpnkit|gvproxy|` +
 	`qemu-system-.*|qemu-kvm|ssh|sshd|sshd-session|dropbear)$`)
 
-
 // Relay is the name of the relay that a process is, "" if it is none that is known. It goes by the executable and, where that
 // may not be read, by the name that the process has given itself. It is no boundary against code of the same user, which can
 // be any program; against a container it is one, since that cannot choose what carries its traffic.

@@ -20,17 +20,16 @@ type resource struct {
 // parseResource takes a resource apart. Slashes at its end mean nothing: clients write one, two or none.
 func parseResource(text string) (resource, error) {
 	var r resource
-	rest := strings.TrimRight(text, "/")
-	if rest == "" || strings.ContainsFunc(rest, ambiguous) {
+	if strings.ContainsFunc(text, ambiguous) {
 		return r, errAmbiguous
 	}
-	scheme, after, is := strings.Cut(rest, "://")
+	scheme, after, is := strings.Cut(text, "://")
 	if !is {
-		r.segments = strings.Split(rest, "/")
+		r.segments = strings.Split(strings.TrimRight(text, "/"), "/")
 		return r, clean(r.segments)
 	}
 	r.scheme = strings.ToLower(scheme)
-	host, path, below := strings.Cut(after, "/")
+	host, path, below := strings.Cut(strings.TrimRight(after, "/"), "/")
 	if below {
 		r.segments = strings.Split(path, "/")
 	}

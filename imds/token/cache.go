@@ -139,6 +139,7 @@ func (c *Cache) Token(ctx context.Context, r Request) (Token, error) {
 		s.used = true
 		t := s.given(now)
 		c.mu.Unlock()
+		t.Stored = true
 		return t, nil
 	}
 	f, err := c.board(ctx, s, k, r, now)
@@ -235,7 +236,9 @@ func (c *Cache) spare(k key, now moment) (Token, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.slots[k]; s != nil && s.valid(now) {
-		return s.given(now), true
+		t := s.given(now)
+		t.Stored = true
+		return t, true
 	}
 	return Token{}, false
 }

@@ -38,6 +38,7 @@ type Token struct {
 	TenantID  string
 	NotBefore time.Time
 	ExpiresOn time.Time // always known
+	Stored    bool      // it had been kept: the credential was not asked for it now
 	RefreshOn time.Time // until then the source would give this token again; az does until five minutes before its end
 }
 

@@ -20,9 +20,11 @@ type Options struct {
 	JanitorLog  *os.File                         // the janitor's standard error; nil discards
 	Explain     func(error) Failure              // turns a refusal into words for the person
 	InTree      func(inode uint64) (bool, error) // tells whether a socket is open in the tree
-	Stderr      func(*os.File) error             // takes over the server's standard error; nil leaves it
-	Log         *slog.Logger
-	After       func(phase string, step int, name string) // see netsetup.Options; phases start and stop are the holder's own
+	// Find says who has a socket of this uid open; ok is false for nobody that can be found.
+	Find   func(inode uint64, uid uint32) (who Process, ok bool)
+	Stderr func(*os.File) error // takes over the server's standard error; nil leaves it
+	Log    *slog.Logger
+	After  func(phase string, step int, name string) // see netsetup.Options; phases start and stop are the holder's own
 }
 
 // Holder is a host that matches a plan, the listeners that go with it and the janitor that guards both.
@@ -241,6 +243,10 @@ func (h *Holder) answer(ctx context.Context, m Message) Message {
 	answer := Message{Kind: KindAnswer, ID: m.ID}
 	var err error
 	switch {
+	case m.Kind == KindFind:
+		if who, ok := h.options.Find(m.Inode, m.UID); ok {
+			answer.Process = &who
+		}
 	case m.Kind != KindAsk:
 		err = fmt.Errorf("unexpected message %q", m.Kind)
 	case m.Inode != 0:

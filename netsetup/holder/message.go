@@ -16,6 +16,7 @@ const (
 	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
 	KindReady   Kind = "ready"   // holder: seen and answered; the interception works
 	KindAsk     Kind = "ask"     // server: is this socket in the command's process tree; or: report
+	KindFind    Kind = "find"    // server: whose is this socket, whom I may not look at; answered as an ask
 	KindAnswer  Kind = "answer"  // holder: the answer to an ask, with its ID
 	KindStop    Kind = "stop"    // server: take it down
 	KindStopped Kind = "stopped" // holder: it is down
@@ -31,8 +32,16 @@ type Message struct {
 	ID      uint64           `json:"id,omitempty"`
 	InTree  bool             `json:"in_tree,omitempty"`
 	Report  *netsetup.Report `json:"report,omitempty"`
+	Process *Process         `json:"process,omitempty"`
 	Failure *Failure         `json:"failure,omitempty"`
 	Error   string           `json:"error,omitempty"`
+}
+
+// Process is who has a socket open.
+type Process struct {
+	PID        int    `json:"pid"`
+	Executable string `json:"exe,omitempty"`
+	Command    string `json:"command,omitempty"`
 }
 
 // Offer describes the listeners that travel with it: the endpoint's, then the control socket's.

@@ -77,7 +77,7 @@ func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error)
 			return m, nil
 		case m.Kind == KindStop:
 			return Message{}, errStopAsked
-		case m.Kind != KindAsk:
+		case m.Kind != KindAsk && m.Kind != KindFind:
 			return Message{}, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
 		}
 		if err := p.send(h.answer(ctx, m)); err != nil {

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"azimds/imds/caller"
+	"azimds/imds/policy"
+	"azimds/imds/token"
+	"azimds/netsetup/holder"
+)
+
+// gatekeeper knows who may talk to the agent and what they get.
+type gatekeeper struct {
+	owner     holder.Owner
+	admission policy.Admission
+	policy    atomic.Pointer[policy.Policy]
+	rates     *rates
+
+	users        caller.Users
+	cgroups      *caller.Cgroups
+	ownContainer string // this process's own; "" for none
+	finder       *caller.Finder
+	find         func(c caller.Caller) (caller.Process, bool) // asks the holder, who may look at every process
+	tree         func(inode uint64) (bool, error)             // whether a socket is the command's; nil serves all
+}
+
+// newGatekeeper finds out what the machine can tell of callers.
+func newGatekeeper(owner holder.Owner, a policy.Admission, p *policy.Policy, everybody int) (*gatekeeper, error) {
+	cgroups, err := caller.OpenCgroups("/proc")
+	if err != nil {
+		return nil, err
+	}
+	own, err := cgroups.Own("/proc")
+	if err != nil {
+		return nil, err
+	}
+	g := &gatekeeper{
+		owner: owner, admission: a, rates: newRates(everybody),
+		cgroups: cgroups, ownContainer: caller.Container(own), finder: caller.NewFinder("/proc"),
+	}
+	g.policy.Store(p)
+	return g, nil
+}
+
+func (g *gatekeeper) close() { g.finder.Close() }
+
+// admit says whether some process of the caller's user could be admitted: the kernel has said no more yet.
+func (g *gatekeeper) admit(c caller.Caller) error {
+	if c.Bridge != "" || g.admission.Possible(c.UID) || without("owner") {
+		return nil
+	}
+	return g.admission.Admit(policy.Caller{Zone: policy.Local, UID: c.UID}, g.users.Name(c.UID))
+}
+
+// screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is.
+func (g *gatekeeper) screen(c caller.Caller) (caller.Detail, error) {
+	if c.Bridge != "" {
+		return caller.Detail{}, nil
+	}
+	d := g.describe(c)
+	if d.Container == outOfSight {
+		return d, &policy.Refusal{
+			Reason: "the control group of its socket is out of sight, as that of another container on this network is",
+			Allow:  "callers.containers: ['*']",
+		}
+	}
+	if err := g.admission.Admit(g.subject(c, d), d.User); err != nil && !without("owner") {
+		return d, err
+	}
+	if relay := d.Relay(); relay != "" && !without("relay") {
+		if err := g.admission.AdmitRelay(relay); err != nil {
+			return d, err
+		}
+	}
+	return d, g.inTree(c.Inode)
+}
+
+// outOfSight stands for the container of a group that this process cannot see, and which is not admitted.
+const outOfSight = "?"
+
+// inTree says why a socket is of no process of the command's, where only those are served.
+func (g *gatekeeper) inTree(inode uint64) error {
+	if g.tree == nil {
+		return nil
+	}
+	ok, err := g.tree(inode)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for the socket's process: %w", err)
+	case !ok:
+		return errors.New("the socket is of no process that the command started")
+	}
+	return nil
+}
+
+// describe finds out what can be said of a local caller.
+func (g *gatekeeper) describe(c caller.Caller) caller.Detail {
+	if c.Bridge != "" {
+		return caller.Detail{}
+	}
+	d := caller.Detail{User: g.users.Name(c.UID)}
+	path, ok := g.cgroups.Path(c.Cgroup)
+	switch {
+	case ok:
+		d.Cgroup, d.Unit = path, caller.Unit(path)
+		d.Container = g.foreign(caller.Container(path))
+	case c.Cgroup != 0 && g.cgroups.Doubt() == "" && !g.anyContainer():
+		d.Container = g.foreign(outOfSight)
+	}
+	if d.Process, ok = g.finder.Find(c); !ok {
+		d.Process, _ = g.find(c)
+	}
+	return d
+}
+
+func (g *gatekeeper) anyContainer() bool {
+	for _, named := range g.admission.Containers {
+		if named == policy.Any {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign is a container unless it is this process's own, whose processes are its users.
+func (g *gatekeeper) foreign(container string) string {
+	if container == g.ownContainer || without("container") {
+		return ""
+	}
+	return container
+}
+
+// subject is a caller as policy sees it.
+func (g *gatekeeper) subject(c caller.Caller, d caller.Detail) policy.Caller {
+	if c.Bridge != "" {
+		return policy.Caller{Zone: c.Bridge, Address: c.Address}
+	}
+	s := policy.Caller{Zone: policy.Local, UID: c.UID, Cgroup: d.Cgroup, Container: d.Container, Executable: d.Executable}
+	if g.admission.NeedsGroups(c.UID) || g.policy.Load().NeedsGroups() {
+		s.Groups = g.users.Groups(c.UID)
+	}
+	return s
+}
+
+// allow says what a caller gets; it may choose the identity.
+func (g *gatekeeper) allow(c caller.Caller, d caller.Detail, r token.Request) (token.Request, error) {
+	return g.decide(g.subject(c, d), r)
+}
+
+func (g *gatekeeper) decide(s policy.Caller, r token.Request) (token.Request, error) {
+	p := g.policy.Load()
+	decision := p.Decide(s, r)
+	if decision.Denied != "" {
+		return decision.Request, &policy.Denial{Reason: decision.Denied, By: p.Source(decision)}
+	}
+	if wait := g.rates.take(s, decision); wait > 0 {
+		return decision.Request, &policy.Denial{Reason: "too many requests of this caller", By: p.Source(decision), Wait: wait}
+	}
+	return decision.Request, nil
+}
+
+// owners is the subject of a process of the owner's that asks on the control socket.
+func (g *gatekeeper) owners(pid int) policy.Caller {
+	s := policy.Caller{Zone: policy.Local, UID: g.owner.UID}
+	if g.policy.Load().NeedsGroups() {
+		s.Groups = g.users.Groups(s.UID)
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if text, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if path, ok := strings.CutPrefix(line, "0::/"); ok {
+				s.Cgroup = strings.TrimSuffix(path, "\n")
+				s.Container = g.foreign(caller.Container(s.Cgroup))
+			}
+		}
+	}
+	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
+		s.Executable = exe
+	}
+	return s
+}
+
+// ownersConnection tells whether a connection is the owner's, whose connections come first.
+func (g *gatekeeper) ownersConnection(c caller.Caller) bool {
+	return c.Bridge == "" && c.UID == g.owner.UID
+}
