@@ -1,0 +1,65 @@
+package caller
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestContainer(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	tests := []struct{ path, container, unit string }{
+		{"", "", ""},
+		{"init.scope", "", "init.scope"},
+		{"system.slice/docker.service", "", "docker.service"},
+		{"user.slice/user-1000.slice/session-3.scope", "", "session-3.scope"},
+		{"user.slice/user-1000.slice/user@1000.service/app.slice/app-code-123.scope", "", "app-code-123.scope"},
+		{"system.slice/docker-" + id + ".scope", id, "docker-" + id + ".scope"},
+		{"system.slice/docker-" + id + ".scope/init", id, "docker-" + id + ".scope"},
+		{"docker/" + id, id, ""},
+		{"docker/buildkit/k3x2", "k3x2", ""},
+		{"system.slice/docker-k3x2k9qv7tq1.scope", "k3x2k9qv7tq1", "docker-k3x2k9qv7tq1.scope"},
+		{"machine.slice/libpod-" + id + ".scope/container", id, "libpod-" + id + ".scope"},
+		{"machine.slice/libpod-conmon-" + id + ".scope", "", "libpod-conmon-" + id + ".scope"},
+		{"user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + id + ".scope", id, "libpod-" + id + ".scope"},
+		{"libpod_parent/libpod-" + id, id, ""},
+		{"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1234.slice/cri-containerd-" + id + ".scope", id, "cri-containerd-" + id + ".scope"},
+		{"kubepods/burstable/pod1234/" + id, id, ""},
+		{"system.slice/containerd.service/kubepods-burstable-pod1.slice:cri-containerd:" + id, id, "containerd.service"},
+		{"machine.slice/systemd-nspawn@web.service/payload", "web", "systemd-nspawn@web.service"},
+		{"machine.slice/machine-web.scope", "web", "machine-web.scope"},
+		{"lxc.payload.web/system.slice/sshd.service", "web", "sshd.service"},
+		{"lxc/web", "web", ""},
+		{"lxc.monitor.web", "", ""},
+		{"system.slice/docker-" + id + ".scope/docker/" + strings.Repeat("f", 64), strings.Repeat("f", 64), "docker-" + id + ".scope"},
+		{"system.slice/" + id[:63] + ".service", "", id[:63] + ".service"},
+	}
+	for _, tt := range tests {
+		if got := Container(tt.path); got != tt.container {
+			t.Errorf("Container(%q) = %q, want %q", tt.path, got, tt.container)
+		}
+		if got := Unit(tt.path); got != tt.unit {
+			t.Errorf("Unit(%q) = %q, want %q", tt.path, got, tt.unit)
+		}
+	}
+}
+
+func TestRelay(t *testing.T) {
+	tests := []struct {
+		process Process
+		relay   string
+	}{
+		{Process{Executable: "/usr/bin/slirp4netns"}, "slirp4netns"},
+		{Process{Executable: "/usr/bin/passt.avx2"}, "passt.avx2"},
+		{Process{Executable: "/usr/bin/qemu-system-x86_64"}, "qemu-system-x86_64"},
+		{Process{Command: "qemu-system-x86"}, "qemu-system-x86"},
+		{Process{Executable: "/usr/sbin/sshd"}, "sshd"},
+		{Process{Executable: "/usr/bin/curl", Command: "sshd"}, ""},
+		{Process{Executable: "/home/pat/ssh-tool"}, ""},
+		{Process{}, ""},
+	}
+	for _, tt := range tests {
+		if got := tt.process.Relay(); got != tt.relay {
+			t.Errorf("%+v is relay %q, want %q", tt.process, got, tt.relay)
+		}
+	}
+}
