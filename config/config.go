@@ -25,6 +25,9 @@ type Config struct {
 	DeviceCode        DeviceCode
 	Emulated          Emulated
 	Limits            Limits
+	Callers           Callers
+	Zones             []Zone
+	Policy            []Rule
 }
 
 // Mode names a way of intercepting 169.254.169.254:80.
@@ -134,6 +137,7 @@ type Emulated struct {
 // Limits bound what clients can make the server hold.
 type Limits struct {
 	Connections int // open at once
+	Rate        int
 }
 
 // Ranges of the keys that have one.

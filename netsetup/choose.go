@@ -23,6 +23,10 @@ type Want struct {
 	Mode           Mode   // Auto, or the mode to verify
 	ExemptGroup    uint32 // as in Plan; mode iptables must then be able to match supplementary groups
 	ShadowMetadata bool   // take the place of a real metadata service
+	Admitted       []uint32
+	Groups         []uint32
+	AnyLocal       bool
+	Bridges        []string
 }
 
 // facts are what Choose found out. A nil error means that the mode works.

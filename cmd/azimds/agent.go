@@ -29,6 +29,7 @@ type agent struct {
 	since  time.Time
 	supply atomic.Pointer[supply]
 	keeper *gatekeeper
+	zones  *zones
 
 	children atomic.Int64 // programs that this process started and that may be running
 
@@ -50,13 +51,28 @@ type agent struct {
 	lost      chan struct{} // closed when the link is gone
 }
 
-func newAgent(s *server, offer *holder.Offer) *agent {
+func newAgent(s *server, offer *holder.Offer) (*agent, error) {
+	admission, err := admission(s.config, offer.Owner.UID)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := policyOf(s.config)
+	if err != nil {
+		return nil, err
+	}
 	a := &agent{
 		server: s, offer: offer, since: time.Now(), asks: map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
+	if a.keeper, err = newGatekeeper(offer.Owner, admission, policy, s.config.Limits.Rate); err != nil {
+		return nil, err
+	}
+	a.keeper.find = a.find
+	if offer.Tree != 0 {
+		a.keeper.tree = a.inTree
+	}
 	a.supply.Store(newSupply(s.config, s.credential, s.log, &a.children))
-	return a
+	return a, nil
 }
 
 // admit says who may talk to the metadata endpoint, as far as the kernel tells at once. The holder's own connection is known by
@@ -144,8 +160,11 @@ func (a *agent) observe(e imds.Event) {
 func (a *agent) followHolder() error {
 	for {
 		m, files, err := a.link.Receive()
+		if err == nil && m.Kind == holder.KindZone {
+			err = a.zones.follow(m, files)
+		}
 		for _, f := range files {
-			f.Close() // none is awaited
+			f.Close() // a zone's listener is a duplicate, and no other file is awaited
 		}
 		if err != nil {
 			select {

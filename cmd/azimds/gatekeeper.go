@@ -50,6 +50,12 @@ func newGatekeeper(owner holder.Owner, a policy.Admission, p *policy.Policy, eve
 
 func (g *gatekeeper) close() { g.finder.Close() }
 
+// change puts other rules to use, and another rate of everybody's.
+func (g *gatekeeper) change(p *policy.Policy, everybody int) {
+	g.policy.Store(p)
+	g.rates.change(everybody)
+}
+
 // admit says whether some process of the caller's user could be admitted: the kernel has said no more yet.
 func (g *gatekeeper) admit(c caller.Caller) error {
 	if c.Bridge != "" || g.admission.Possible(c.UID) || without("owner") {

@@ -56,6 +56,10 @@ func holdHere(cmd *cobra.Command, tree int) error {
 	if err != nil {
 		return err
 	}
+	want, err := wanted(c)
+	if err != nil {
+		return err
+	}
 	owner, err := starter(os.Stdin)
 	if err != nil {
 		return err
@@ -63,13 +67,14 @@ func holdHere(cmd *cobra.Command, tree int) error {
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
 	return hold(ctx, os.Stdin, holder.Options{
-		Want:       netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata},
+		Want:       want,
 		Owner:      owner,
 		Tree:       tree,
 		Janitor:    []string{"/proc/self/exe", "janitor"},
 		JanitorLog: os.Stderr,
 		Explain:    explain,
 		InTree:     inTree(tree),
+		Find:       findProcess,
 		Stderr:     adoptStderr,
 		Log:        logger(lines, c.Log.Format, c.Log.Level),
 		After:      stopHere,

@@ -64,6 +64,10 @@ func start(ctx context.Context, o launchOptions) (*launch, error) {
 	if os.Geteuid() != 0 && owner.UID != uint32(os.Getuid()) {
 		return nil, fmt.Errorf("serving %s: %w", owner, errNeedRoot)
 	}
+	want, err := wanted(o.config)
+	if err != nil {
+		return nil, err
+	}
 	groups, err := readGroupIDs()
 	if err != nil {
 		return nil, err
@@ -84,7 +88,7 @@ func start(ctx context.Context, o launchOptions) (*launch, error) {
 	}
 	held := make(chan error, 1)
 	if os.Geteuid() == 0 {
-		go func() { held <- hold(ctx, holderEnd, l.holderOptions(o)) }()
+		go func() { held <- hold(ctx, holderEnd, l.holderOptions(o, want)) }()
 	} else {
 		go func() { held <- sudoHold(holderEnd, o) }()
 	}
@@ -120,10 +124,10 @@ func (l *launch) startServer(link *os.File, o launchOptions) error {
 	return nil
 }
 
-func (l *launch) holderOptions(o launchOptions) holder.Options {
+func (l *launch) holderOptions(o launchOptions, want netsetup.Want) holder.Options {
 	server := l.server.Process.Pid
 	return holder.Options{
-		Want:        wanted(o.config),
+		Want:        want,
 		Owner:       l.owner,
 		ExemptGroup: l.groups.exemption(),
 		Tree:        o.tree,
@@ -131,6 +135,7 @@ func (l *launch) holderOptions(o launchOptions) holder.Options {
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(o.tree, server),
+		Find:        findProcess,
 		Log:         o.log,
 		After:       stopHere,
 	}
@@ -144,8 +149,13 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 	}
 }
 
-func wanted(c config.Config) netsetup.Want {
-	return netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata}
+// findProcess says who has a socket open, to a server that may not look at everybody's processes. It keeps nothing between two
+// questions: they are few.
+func findProcess(inode uint64, uid uint32) (holder.Process, bool) {
+	f := caller.NewFinder("/proc")
+	defer f.Close()
+	found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
+	return holder.Process(found), ok
 }
 
 // hold is the holder in this process.

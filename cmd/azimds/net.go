@@ -63,11 +63,14 @@ connections wait and none is refused.`,
 
 // printPlan prints the plan that up would make, after the same looks at the machine where root can take them.
 func printPlan(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
-	mode, reason, err := netsetup.Choose(cmd.Context(), wanted(c))
+	want, err := wanted(c)
 	if err != nil {
 		return err
 	}
-	want := wanted(c)
+	mode, reason, err := netsetup.Choose(cmd.Context(), want)
+	if err != nil {
+		return err
+	}
 	want.ExemptGroup = exemptGroup
 	plan, err := holder.NewPlan(cmd.Context(), mode, owner, want)
 	if err != nil {
@@ -78,18 +81,23 @@ func printPlan(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
 }
 
 func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) error {
+	want, err := wanted(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
 	lines := newLogWriter(os.Stderr)
 	defer lines.Close()
 	return holder.Hold(ctx, holder.Options{
-		Want:        wanted(c),
+		Want:        want,
 		Owner:       owner,
 		ExemptGroup: exemptGroup,
 		Janitor:     []string{"/proc/self/exe", "janitor"},
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(0),
+		Find:        findProcess,
 		Log:         logger(lines, c.Log.Format, c.Log.Level),
 		After:       stopHere,
 	}, func(h *holder.Holder) {

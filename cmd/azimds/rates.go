@@ -15,10 +15,9 @@ const maxRated = 4096
 
 // rates count the token requests of callers.
 type rates struct {
+	mu        sync.Mutex
 	everybody int // a minute, where no rule says otherwise; 0 is no limit
-
-	mu     sync.Mutex
-	counts map[rated]*rate.Limiter
+	counts    map[rated]*rate.Limiter
 }
 
 // rated is who is counted, and by which rule.
@@ -31,9 +30,18 @@ type rated struct {
 
 func newRates(everybody int) *rates { return &rates{everybody: everybody} }
 
+// change puts another rate of everybody's to use, and counts anew.
+func (r *rates) change(everybody int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.everybody, r.counts = everybody, nil
+}
+
 // take counts a request; it returns how long the caller has to wait, 0 for not at all. A caller may ask for as many at once as it
 // may in a minute.
 func (r *rates) take(c policy.Caller, d policy.Decision) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	most, rule := d.Rate, d.Rule
 	if most == 0 {
 		most, rule = r.everybody, -1
@@ -41,8 +49,6 @@ func (r *rates) take(c policy.Caller, d policy.Decision) time.Duration {
 	if most == 0 {
 		return 0
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	key := rated{c.Zone, c.Address, c.UID, rule}
 	count, known := r.counts[key]
 	if !known {

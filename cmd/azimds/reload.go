@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"syscall"
 
@@ -74,14 +75,19 @@ func (a *agent) replace(ctx context.Context) error {
 	if later := needRestart(old.config, c); len(later) > 0 {
 		a.log.Warn("some settings count from the next start on", "keys", later)
 	}
-	if c == old.config && old.credential.lasting {
+	if reflect.DeepEqual(c, old.config) && old.credential.lasting {
 		a.log.Info("configuration read anew", "credential", old.credential.describe(), "unchanged", true)
 		return nil
+	}
+	rules, err := policyOf(c)
+	if err != nil {
+		return err
 	}
 	credential, err := a.reopen(c)
 	if err != nil {
 		return err
 	}
+	a.keeper.change(rules, c.Limits.Rate)
 	a.level.Set(c.Log.Level)
 	credential.start()
 	next := newSupply(c, credential, a.log, &a.children)
@@ -107,11 +113,11 @@ func (a *agent) reopen(c config.Config) (*credential, error) {
 }
 
 // needRestart lists the keys that differ and that only a start puts to use: who is intercepted and how, and what was made
-// with the server.
+// with the server. Policy, as privileged as it is, counts at once: the server alone knows it.
 func needRestart(old, c config.Config) []string {
 	var names []string
 	for _, k := range config.Keys() {
-		atStart := k.Class == config.Privileged || k.Name == "limits.connections" || k.Name == "log.format"
+		atStart := k.Class == config.Privileged && k.Name != "policy" || k.Name == "limits.connections" || k.Name == "log.format"
 		if atStart && k.Text(old) != k.Text(c) {
 			names = append(names, k.Name)
 		}

@@ -147,7 +147,11 @@ func (s *server) run(ctx context.Context) error {
 	if err := holder.Confined(offer.Owner); err != nil {
 		return fmt.Errorf("refusing to serve with more privilege than a server may have: %w", err)
 	}
-	a := newAgent(s, offer)
+	a, err := newAgent(s, offer)
+	if err != nil {
+		return err
+	}
+	defer a.keeper.close()
 	metadata, resolver, err := s.metadata(a, offer.Plan)
 	if err != nil {
 		return err
@@ -159,9 +163,11 @@ func (s *server) run(ctx context.Context) error {
 	group, failing := errgroup.WithContext(serving)
 	a.supply.Load().start(failing)
 	defer func() { a.supply.Load().close() }()
+	a.zones = newZones(failing, metadata, s.log)
 	group.Go(func() error { return metadata.Serve(failing, endpoint) })
 	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
 	group.Go(func() error {
+		defer a.zones.wait()
 		defer drain()
 		return a.followHolder()
 	})
