@@ -6,10 +6,14 @@ import (
 )
 
 // Config is everything azimds can be told, as values ready for use. The zero Config is not valid; start from [Default].
+// Copies share their lists: nobody changes an entry.
 type Config struct {
 	Mode              Mode       // how requests are intercepted
 	User              string     // owner: login name or uid; empty means whoever started azimds
 	ShadowMetadata    bool       // intercept although a real metadata service answers
+	Callers           Callers    // who may ask besides the owner
+	Zones             []Zone     // bridges served besides the machine itself
+	Policy            []Rule     // what callers get; the first rule about a caller decides
 	Credential        Credential // where tokens come from
 	Tenant            string     // GUID or domain; empty means the credential's own
 	Cloud             Cloud      // whose Microsoft Entra is asked
@@ -25,9 +29,6 @@ type Config struct {
 	DeviceCode        DeviceCode
 	Emulated          Emulated
 	Limits            Limits
-	Callers           Callers
-	Zones             []Zone
-	Policy            []Rule
 }
 
 // Mode names a way of intercepting 169.254.169.254:80.
@@ -137,7 +138,7 @@ type Emulated struct {
 // Limits bound what clients can make the server hold.
 type Limits struct {
 	Connections int // open at once
-	Rate        int
+	Rate        int // requests for a token a minute, for each caller; 0 for no limit
 }
 
 // Ranges of the keys that have one.
@@ -148,6 +149,8 @@ const (
 	minEmulatedLifetime, maxEmulatedLifetime = time.Minute, 24 * time.Hour
 	// The upper end is the number of ports that one client address has.
 	minConnections, maxConnections = 1, 65535
+	// A token for each millisecond and more is no limit any more.
+	minRate, maxRate = 0, 60000
 )
 
 // Default returns the configuration that applies where nobody said anything. It is valid.

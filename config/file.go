@@ -92,8 +92,11 @@ func distrusted(values map[string]any, trust error) []error {
 	var found []error
 	for _, k := range keys {
 		if _, set := values[k.Name]; set && k.Class == Privileged {
-			found = append(found, fmt.Errorf("%s may be set by --%s, by %s or in a file that root alone can write, such as %s: %s",
-				k.Name, k.Flag, k.Env(), SystemFile, reason))
+			by := "by " + k.Env()
+			if k.Flag != "" {
+				by = "by --" + k.Flag + ", " + by
+			}
+			found = append(found, fmt.Errorf("%s may be set %s or in a file that root alone can write, such as %s: %s", k.Name, by, SystemFile, reason))
 		}
 	}
 	return found
@@ -144,7 +147,7 @@ func (f *flattener) take(k Key, raw any) {
 		return
 	}
 	if err := k.set(&f.scratch, raw); err != nil {
-		f.found = append(f.found, err)
+		f.found = append(f.found, each(err)...)
 		return
 	}
 	f.values[k.Name] = raw

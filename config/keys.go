@@ -1,39 +1,11 @@
 package config
 
 import (
-	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
-
-// Class says which sources of a key are believed.
-type Class int
-
-const (
-	// Ordinary keys may come from every source.
-	Ordinary Class = iota
-	// Privileged keys decide who is intercepted or served. They may come from a flag, from the environment of the
-	// invoking process, and from a file that root alone can write.
-	Privileged
-)
-
-// Key describes one configuration key.
-type Key struct {
-	Name    string // as in a file, sections parted by dots: "log.level"
-	Flag    string // command-line flag without its dashes, empty for none
-	Class   Class
-	Doc     string // what it means, one sentence in Markdown
-	Example string // an allowed value other than the default, as a person writes it
-
-	private bool // the value may be a secret pasted by mistake: never shown in an error
-	value   binding
-}
 
 // keys is the registry, in the order of the reference.
 var keys = []Key{
@@ -46,6 +18,33 @@ var keys = []Key{
 	{Name: "shadow-metadata", Flag: "shadow-metadata", Class: Privileged, Example: "true",
 		Doc:   "Intercept although a real metadata service answers on this machine.",
 		value: boolean(func(c *Config) *bool { return &c.ShadowMetadata })},
+	{Name: "callers.users", Flag: "allow-users", Class: Privileged, Example: "[bob, 1001]",
+		Doc:   "Users who may ask beside the owner; root only where it is named.",
+		value: texts(func(c *Config) *[]string { return &c.Callers.Users }, userForm)},
+	{Name: "callers.groups", Flag: "allow-groups", Class: Privileged, Example: "[developers]",
+		Doc:   "Groups whose members may ask beside the owner.",
+		value: texts(func(c *Config) *[]string { return &c.Callers.Groups }, groupForm)},
+	{Name: "callers.any-local", Flag: "allow-any-local", Class: Privileged, Example: "true",
+		Doc:   "Every user of this machine may ask.",
+		value: boolean(func(c *Config) *bool { return &c.Callers.AnyLocal })},
+	{Name: "callers.containers", Flag: "allow-containers", Class: Privileged, Example: "[web, c0ffee5c8d0e]",
+		Doc: "Containers that share this machine's network and may ask, whatever their user: names, ids or their first 12 digits or " +
+			"more, or `*` for any. Those with a network of their own are behind a bridge (`zones`) or a relay.",
+		value: texts(func(c *Config) *[]string { return &c.Callers.Containers }, containerForm)},
+	{Name: "callers.relays", Flag: "allow-relays", Class: Privileged, Example: "[slirp4netns, pasta]",
+		Doc: "Programs of callers that pass on what others send, such as the network of a rootless container or the tunnel of " +
+			"`ssh`; `*` for any. Whoever can send through one gets what its user gets.",
+		value: texts(func(c *Config) *[]string { return &c.Callers.Relays }, relayForm)},
+	{Name: "zones", Flag: "zones", Class: Privileged, Example: "[docker0, br-*]",
+		Doc: "Bridges whose containers and virtual machines are served. An entry is the bridge, or `{bridge: …, identities: […], " +
+			"resources: […]}` with what may be asked for there, as in a rule of `policy`. The first entry that fits a bridge counts.",
+		value: list[Zone]{at: func(c *Config) *[]Zone { return &c.Zones }, item: zoneItem{zoneRecord}, among: checkZones, commas: true,
+			want: "a list, each " + zoneRecord.want}},
+	{Name: "policy", Class: Privileged,
+		Example: "[{name: shop, cgroups: [shop.slice], identity: {tenant: contoso.onmicrosoft.com}}]",
+		Doc:     "What callers get: a list of rules, of which the first that is about a caller decides alone.",
+		value: list[Rule]{at: func(c *Config) *[]Rule { return &c.Policy }, item: ruleItem, among: checkOrder,
+			want: "a list, each " + ruleItem.want}},
 	{Name: "credential", Flag: "credential", Example: "environment",
 		Doc: "Where tokens come from: a tool's sign-in, a person's with a code, an application's secret, certificate or " +
 			"federated token, a person's password, the `AZURE_*` variables, the first of several (`auto`: environment, workload identity, " +
@@ -159,33 +158,13 @@ var keys = []Key{
 	{Name: "limits.connections", Example: "64",
 		Doc:   "Connections that are open at once; one more is reset.",
 		value: number(func(c *Config) *int { return &c.Limits.Connections }, minConnections, maxConnections)},
+	{Name: "limits.rate", Example: "60",
+		Doc:   "Requests for tokens that one caller may make a minute; 0 means any number. A rule of `policy` may have a `rate` of its own.",
+		value: number(func(c *Config) *int { return &c.Limits.Rate }, minRate, maxRate)},
 }
 
 // Keys returns every key, in the order of the reference.
 func Keys() []Key { return slices.Clone(keys) }
-
-// Env returns the environment variable that sets the key: AZIMDS_ and the name in capitals, with every other character as
-// an underscore.
-func (k Key) Env() string { return envPrefix + envName.Replace(strings.ToUpper(k.Name)) }
-
-// Default returns the default as a person would write it; empty when there is none.
-func (k Key) Default() string { return k.Text(Default()) }
-
-// Text returns the key's value in c as a person would write it.
-func (k Key) Text(c Config) string { return k.value.text(&c) }
-
-// Summary returns Doc as plain text, for the help of a flag: pflag takes a back-quoted word for the name of the value.
-func (k Key) Summary() string { return strings.ReplaceAll(k.Doc, "`", "") }
-
-// Allowed says which values the key may have; it reads on after "must be".
-func (k Key) Allowed() string { return k.value.allowed() }
-
-// Words lists the values that the key may have; nil where they are too many to list. The caller must not change it.
-func (k Key) Words() []string { return k.value.words() }
-
-const envPrefix = "AZIMDS_"
-
-var envName = strings.NewReplacer(".", "_", "-", "_")
 
 // lookup finds a key by its name.
 func lookup(name string) (Key, bool) {
@@ -199,65 +178,4 @@ func lookup(name string) (Key, bool) {
 // section tells whether name is the first part of longer key names.
 func section(name string) bool {
 	return slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
-}
-
-// set stores raw, a YAML scalar or the text of a variable or flag, in c. The error names the key, the value and what is
-// allowed.
-func (k Key) set(c *Config, raw any) error {
-	if !k.value.set(c, raw) {
-		return k.refuse(raw)
-	}
-	return nil
-}
-
-// check tells whether the value that c has is allowed, with the same error as set.
-func (k Key) check(c *Config) error {
-	if !k.value.valid(c) {
-		return k.refuse(k.value.text(c))
-	}
-	return nil
-}
-
-// refuse words the one sentence about a value that is not allowed.
-func (k Key) refuse(raw any) error {
-	value := shown(raw)
-	if k.private {
-		value = "[redacted]"
-	}
-	return fmt.Errorf("%s is %s, must be %s", k.Name, value, k.value.allowed())
-}
-
-// maxShown bounds, in runes, how much of a refused value an error repeats.
-const maxShown = 80
-
-// shown writes a refused value on one line. What a mapping holds is not for an error: it may be anybody's.
-func shown(raw any) string {
-	switch v := raw.(type) {
-	case string:
-		if u, err := url.Parse(v); err == nil && u.User != nil {
-			v = u.Redacted()
-		}
-		return strconv.Quote(clip(v))
-	case map[string]any, map[any]any:
-		return "a section"
-	case []any:
-		return "a list"
-	default:
-		return clip(strings.Map(printable, fmt.Sprint(v)))
-	}
-}
-
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
-}
-
-// clip shortens s to maxShown runes.
-func clip(s string) string {
-	if utf8.RuneCountInString(s) <= maxShown {
-		return s
-	}
-	return string([]rune(s)[:maxShown]) + "…"
 }

@@ -20,8 +20,8 @@ type Sources struct {
 	Flags   map[string]string // flags that were given, by name without dashes; those of no key are passed over
 
 	// RootOnly is for a process that acts as root: it reads only files that root alone can write. User is not read, and
-	// a File that fails the rule is an error even if it sets no privileged key. What a credential needs is not looked at:
-	// that may stand in a file which is not read here, and the process that uses the credential looks at it.
+	// a File that fails the rule is an error even if it sets no privileged key. What a credential needs is not looked at,
+	// nor whether zones has what policy names: that may stand where it is not read here, and the process that uses it looks.
 	RootOnly bool
 }
 
@@ -67,7 +67,7 @@ func load(s Sources, g guard) (Loaded, error) {
 	}
 	found := []error{strangers(s.Environ, loaded.Config), loaded.Config.validateValues()}
 	if !s.RootOnly {
-		found = append(found, loaded.Config.validateCredential())
+		found = append(found, loaded.Config.validateCredential(), loaded.Config.validateRuleZones())
 	}
 	if err := errors.Join(found...); err != nil {
 		return Loaded{}, err
@@ -146,6 +146,20 @@ func decode(data []byte) (map[string]any, error) {
 	}
 }
 
+// decodeFlow reads the YAML of one value, as a variable or flag holds it.
+func decodeFlow(text string) (any, error) {
+	const name = "value"
+	tree, err := decode([]byte(name + ": " + text))
+	if err != nil {
+		return nil, err
+	}
+	value, ok := tree[name]
+	if !ok || len(tree) != 1 {
+		return nil, errors.New("more than one value")
+	}
+	return value, nil
+}
+
 // severalDocuments tells whether the YAML in data goes on after its first document (YAML 1.2, section 9.1): the decoder
 // stops there and says nothing.
 func severalDocuments(data []byte) bool {
@@ -197,7 +211,9 @@ func fromTexts(given map[string]string, origin func(Key) string, mend func(Key, 
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		k, _ := lookup(name)
 		if err := k.set(&scratch, given[name]); err != nil {
-			found = append(found, mend(k, fmt.Errorf("%s: %w", origin(k), err)))
+			for _, one := range each(err) {
+				found = append(found, mend(k, fmt.Errorf("%s: %w", origin(k), one)))
+			}
 			continue
 		}
 		l.values[name] = given[name]

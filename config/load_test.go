@@ -23,9 +23,20 @@ var settings = map[string]struct {
 	yaml, text string
 	want       func(*Config)
 }{
-	"mode":                   {"mode: iptables", "iptables", func(c *Config) { c.Mode = ModeIPTables }},
-	"user":                   {"user: alice", "alice", func(c *Config) { c.User = "alice" }},
-	"shadow-metadata":        {"shadow-metadata: true", "true", func(c *Config) { c.ShadowMetadata = true }},
+	"mode":            {"mode: iptables", "iptables", func(c *Config) { c.Mode = ModeIPTables }},
+	"user":            {"user: alice", "alice", func(c *Config) { c.User = "alice" }},
+	"shadow-metadata": {"shadow-metadata: true", "true", func(c *Config) { c.ShadowMetadata = true }},
+	"callers.users":   {"callers: {users: [bob, 1001]}", "bob, 1001", func(c *Config) { c.Callers.Users = []string{"bob", "1001"} }},
+	"callers.groups": {
+		"callers: {groups: [developers]}", "developers", func(c *Config) { c.Callers.Groups = []string{"developers"} }},
+	"callers.any-local": {"callers: {any-local: true}", "true", func(c *Config) { c.Callers.AnyLocal = true }},
+	"callers.containers": {
+		"callers: {containers: ['*']}", `["*"]`, func(c *Config) { c.Callers.Containers = []string{Any} }},
+	"callers.relays": {
+		"callers: {relays: [ssh, pasta]}", "ssh,pasta", func(c *Config) { c.Callers.Relays = []string{"ssh", "pasta"} }},
+	"zones": {"zones: [docker0, {bridge: br-*}]", "docker0,br-*", func(c *Config) { c.Zones = []Zone{{Bridge: "docker0"}, {Bridge: "br-*"}} }},
+	"policy": {"policy:\n- users: [bob]\n  deny: true\n- {rate: 5}", "[{users: [bob], deny: true}, {rate: 5}]",
+		func(c *Config) { c.Policy = []Rule{{Users: []string{"bob"}, Deny: true}, {Rate: 5}} }},
 	"credential":             {"credential: emulated", "emulated", func(c *Config) { c.Credential = CredentialEmulated }},
 	"tenant":                 {"tenant: contoso.com", "contoso.com", func(c *Config) { c.Tenant = "contoso.com" }},
 	"cloud":                  {"cloud: usgov", "usgov", func(c *Config) { c.Cloud = CloudUSGov }},
@@ -69,6 +80,7 @@ var settings = map[string]struct {
 	"emulated.resource-id": {"emulated: {resource-id: " + someResource + "}", someResource, func(c *Config) { c.Emulated.ResourceID = someResource }},
 	"emulated.lifetime":    {"emulated: {lifetime: 90m}", "90m", func(c *Config) { c.Emulated.Lifetime = 90 * time.Minute }},
 	"limits.connections":   {"limits: {connections: 7}", "7", func(c *Config) { c.Limits.Connections = 7 }},
+	"limits.rate":          {"limits: {rate: 30}", "30", func(c *Config) { c.Limits.Rate = 30 }},
 }
 
 // rootsHost makes every file there is look like root's own, so that the tests need no root.

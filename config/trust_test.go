@@ -73,8 +73,12 @@ func TestPrivilegedKeys(t *testing.T) {
 	for _, k := range keys {
 		set := settings[k.Name]
 		path := write(t, set.yaml)
-		denied := fmt.Sprintf(`%q: %s may be set by --%s, by %s or in a file that root alone can write, such as /etc/azimds/config.yaml: `+
-			`%q belongs to uid 1000, not to root: "${EDITOR:-vi}" '%s'`, path, k.Name, k.Flag, k.Env(), path, path)
+		by := "by " + k.Env()
+		if k.Flag != "" {
+			by = "by --" + k.Flag + ", " + by
+		}
+		denied := fmt.Sprintf(`%q: %s may be set %s or in a file that root alone can write, such as /etc/azimds/config.yaml: `+
+			`%q belongs to uid 1000, not to root: "${EDITOR:-vi}" '%s'`, path, k.Name, by, path, path)
 		distrusted := fmt.Sprintf(`reading configuration: %q belongs to uid 1000, not to root: sudo chown root:root '%s' && sudo chmod go-w '%s'`,
 			path, path, path)
 		tests := []struct {

@@ -7,7 +7,9 @@ import (
 
 // Validate reports everything about c that is not allowed, one error a finding, joined. Each names the key, its value and
 // what is allowed. Settings of a credential that is not chosen are checked for their form alone.
-func (c Config) Validate() error { return errors.Join(c.validateValues(), c.validateCredential()) }
+func (c Config) Validate() error {
+	return errors.Join(c.validateValues(), c.validateCredential(), c.validateRuleZones())
+}
 
 // validateValues looks at each key by itself.
 func (c Config) validateValues() error {

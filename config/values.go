@@ -14,11 +14,12 @@ import (
 
 // binding ties a key to its field of Config.
 type binding interface {
-	set(c *Config, raw any) bool // false: raw is not allowed, and c is as before
-	valid(c *Config) bool
+	set(c *Config, k Key, raw any) error // what is not allowed about raw: c is then as before
+	check(c *Config, k Key) error        // what is not allowed about the value of c
 	text(c *Config) string
 	allowed() string
 	words() []string // all of the allowed values, or nil where they are too many
+	several() bool   // the value is a list
 }
 
 // field binds a key to a field of type T.
@@ -31,19 +32,26 @@ type field[T any] struct {
 	list   []string
 }
 
-func (f field[T]) set(c *Config, raw any) bool {
+func (f field[T]) set(c *Config, k Key, raw any) error {
 	v, ok := f.parse(raw)
 	if !ok || !f.accept(v) {
-		return false
+		return k.refuse(raw)
 	}
 	*f.at(c) = v
-	return true
+	return nil
 }
 
-func (f field[T]) valid(c *Config) bool  { return f.accept(*f.at(c)) }
+func (f field[T]) check(c *Config, k Key) error {
+	if v := *f.at(c); !f.accept(v) {
+		return k.refuse(f.format(v))
+	}
+	return nil
+}
+
 func (f field[T]) text(c *Config) string { return f.format(*f.at(c)) }
 func (f field[T]) allowed() string       { return f.want }
 func (f field[T]) words() []string       { return f.list }
+func (f field[T]) several() bool         { return false }
 
 // text binds a string that accept allows.
 func text(at func(*Config) *string, accept func(string) bool, want string) binding {
@@ -134,8 +142,12 @@ func number(at func(*Config) *int, lowest, highest int) binding {
 		},
 		accept: func(v int) bool { return lowest <= v && v <= highest },
 		format: strconv.Itoa,
-		want:   fmt.Sprintf("a whole number from %d to %d", lowest, highest),
+		want:   wholeNumber(lowest, highest),
 	}
+}
+
+func wholeNumber(lowest, highest int) string {
+	return fmt.Sprintf("a whole number from %d to %d", lowest, highest)
 }
 
 // period binds a duration from shortest to longest. It is a text with a unit: a bare number is refused, for it would
