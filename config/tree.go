@@ -36,7 +36,7 @@ func (f *findings) err() error { return errors.Join(f.all...) }
 
 // each lists the errors that were joined to err.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // one that wraps it would lose its own words
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err == nil {

@@ -83,7 +83,7 @@ func (p *places) makeRoom(fits func(place) bool) bool {
 		return false
 	}
 	p.drop(longest)
-	longest.TCPConn.Close() // its goroutine sees that and closes the rest
+	_ = longest.TCPConn.Close() // its goroutine sees that and closes the rest
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -126,12 +127,7 @@ func (g *gatekeeper) describe(c caller.Caller) caller.Detail {
 }
 
 func (g *gatekeeper) anyContainer() bool {
-	for _, named := range g.admission.Containers {
-		if named == policy.Any {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(g.admission.Containers, policy.Any)
 }
 
 // foreign is a container unless it is this process's own, whose processes are its users.

@@ -2,6 +2,7 @@ package caller
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -20,12 +21,12 @@ import (
 // An ID has 64 hexadecimal digits with nearly all of them, and such a group is a container's whatever it is called besides.
 func Container(path string) string {
 	parts := strings.Split(path, "/")
-	for i := len(parts) - 1; i >= 0; i-- {
+	for i, part := range slices.Backward(parts) {
 		parent := ""
 		if i > 0 {
 			parent = parts[i-1]
 		}
-		if id := containerOf(parent, parts[i]); id != "" {
+		if id := containerOf(parent, part); id != "" {
 			return id
 		}
 	}
@@ -63,9 +64,9 @@ func containerOf(parent, part string) string {
 // Unit is the innermost unit of systemd that a control group is of: "sshd.service", "session-3.scope"; "" where it is of none.
 func Unit(path string) string {
 	parts := strings.Split(path, "/")
-	for i := len(parts) - 1; i >= 0; i-- {
-		if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
-			return parts[i]
+	for _, part := range slices.Backward(parts) {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
+			return part
 		}
 	}
 	return ""

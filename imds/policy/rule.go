@@ -143,7 +143,7 @@ func wanted(allowed, forbidden resources, text string) string {
 		return ""
 	}
 	r, err := parseResource(text)
-	if err != nil && !(allowed.any && forbidden.empty()) {
+	if err != nil && (!allowed.any || !forbidden.empty()) {
 		return fmt.Sprintf("resource %q is not allowed: %v", text, err)
 	}
 	if !allowed.empty() && !allowed.cover(r, false) || forbidden.cover(r, true) {
