@@ -113,6 +113,22 @@ func TestValues(t *testing.T) {
 		{"ca-file", []string{"", "/etc/ca.pem"}, []string{"ca.pem", "~/ca.pem", "$HOME/ca.pem", "/a\x00b"}},
 		{"shadow-metadata", []string{"true", "false", "1", "0"}, []string{"", "yes", "on", "2"}},
 		{"emulated.lifetime", []string{"1m", "24h", "1h30m"}, []string{"", "0", "60", "59s", "25h", "-1h", "NaN"}},
+		{"callers.users", []string{"", " ", "alice", "0,alice , CORP\\bob", "[]", "[alice, 1000]", `["a", 'b'] # why`, "4294967294"},
+			[]string{",", "alice,", "a b", "-1", "010", "+1", "4294967295", "99999999999", "[alice", "[[alice]]", "[{name: alice}]", "[1.5]",
+				"[~]", "[-1]", "{alice}", "[a]\ncallers: 1", "[a]\n---\n[b]", "*"}},
+		{"callers.groups", []string{"", "adm,100"}, []string{"a:b", "*"}},
+		{"callers.any-local", []string{"true", "false"}, []string{"", "alice"}},
+		{"callers.containers", []string{"*", "web,c0ffee5c8d0e", `["123456789012"]`, "a_b.c-d"}, []string{"web*", "/web", "-web", "[123456789012]", "a b"}},
+		{"callers.relays", []string{"*", "slirp4netns,pasta.avx2,qemu-system-x86_64"}, []string{"/usr/bin/ssh", "ss*", "-ssh", "[1]"}},
+		{"zones", []string{"", "docker0", "br-*,docker0", "[br-1234, br-*]", "[{bridge: docker0}]", "podman1.x,fifteen-letters", "b*",
+			"[{bridge: a, identities: [default], resources: [https://a]}]"},
+			[]string{"*", "local", "a/b", "a b", "[a b]", "sixteen-letters.", "fifteen-letters*", "br*-x", "br-**", "br+", "-i", "!lo", "a:b", ".", "..",
+				"docker0,docker0", "br-*,br-1", "br-*,br-1*", "[{identities: [default]}]", "[{bridge: }]", "[{bridge: a, resources: []}]", "[1]",
+				"[[a]]", "[{bridge: [a]}]", "{bridge: docker0}", "\x00", "a\xff"}},
+		{"policy", []string{"", "[]", "[{}]", "[{deny: true}]", "[{rate: 0}]", "[{name: ä b}]", "[{users: [a]}, {}]"},
+			[]string{"deny", "{deny: true}", "[deny]", "[{deny: 1}]", "[{rate: -1}]", "[{rate: 60001}]", "[{rate: '5'}]", "[{}, {}]", "[{7: a}]", "[~]",
+				"[{name: ''}]", "[{name: ' a'}]", `[{name: "a\nb"}]`, "[{identity: {}}]", "[{identity: default}]", "[{users: alice}]"}},
+		{"limits.rate", []string{"0", "60000"}, []string{"", "-1", "60001", "1/s"}},
 		{"limits.connections", []string{"1", "65535"}, []string{"", "0", "65536", "-1", "1e3", "0x10", "99999999999999999999"}},
 	}
 	for _, tt := range tests {
@@ -133,6 +149,44 @@ func TestValues(t *testing.T) {
 			}
 			if diff := cmp.Diff(Default(), c); diff != "" {
 				t.Errorf("%s: a refused value changed the configuration:\n%s", k.Name, diff)
+			}
+		}
+	}
+}
+
+// TestPatterns tries what the lists within zones and rules take.
+func TestPatterns(t *testing.T) {
+	tests := []struct {
+		name          string
+		of            form
+		allow, refuse []string
+	}{
+		{"resources", resourceForm,
+			[]string{"https://vault.azure.net", "https://vault.azure.net/", "https://vault.azure.net//", someGUID, "api://" + someGUID, "urn:a:b",
+				"https://*.vault.azure.net", "https://kv-*-dev.vault.azure.net/", "https://a.example:8443/*/x", "api://*", "https://*", "https://a?b"},
+			[]string{"", "*", "/", "https://", "**", "https://**.azure.net", "https://a/**", "https*://a", "*://a", "https://a:*", "https://*..net",
+				"https://.*", "https://a/*?b", "https://a/*#b", "https://u@*", "urn:*", "a b", "a\nb", "a\x00", "a\xff", "a\u202eb"}},
+		{"identities", identityForm,
+			[]string{"*", "default", someGUID, strings.ToUpper(someGUID), someResource},
+			[]string{"", "**", "Default", "id", someGUID[:8] + "*", "/subscriptions/", "/subscriptions/*", someResource + "*", someResource + " x"}},
+		{"cgroups", cgroupForm,
+			[]string{"user.slice", "user.slice/user-*.slice", "foo.service", "app-gnome\\x2dterminal-*.scope", "*", "a b"},
+			[]string{"", "/user.slice", "user.slice/", "a//b", "a/../b", ".", "**", "a/**/b", "a**", "a\nb", "a\tb"}},
+		{"executables", executableForm,
+			[]string{"/usr/bin/curl", "/opt/my app/run"},
+			[]string{"", "curl", "/", "/usr/bin/", "/usr//bin/curl", "/usr/../bin/curl", "/usr/bin/*", "/a\x00", "~/a"}},
+		{"zones", zoneForm, []string{"local", "docker0", "br-*"}, []string{"", "*", "lo/cal", "br-*x"}},
+		{"resource-id", resourceOnly, []string{someResource}, []string{"", "*", "/subscriptions/*", someGUID}},
+	}
+	for _, tt := range tests {
+		for _, s := range tt.allow {
+			if !tt.of.accept(s) {
+				t.Errorf("%s: refused %q", tt.name, s)
+			}
+		}
+		for _, s := range tt.refuse {
+			if tt.of.accept(s) {
+				t.Errorf("%s: allowed %q", tt.name, s)
 			}
 		}
 	}

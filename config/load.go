@@ -142,7 +142,11 @@ func decode(data []byte) (map[string]any, error) {
 		// The decoder's sentence repeats what it found, which in a file named by mistake may be a secret.
 		return nil, errors.New(`not of the form "key: value"`)
 	default:
-		return nil, errors.New(strings.Join(strings.Fields(err.Error()), " "))
+		said := strings.Join(strings.Fields(err.Error()), " ")
+		if strings.Contains(said, "unknown anchor") || strings.Contains(said, "expected alphabetic or numeric character") {
+			said += "; a value that begins with * has to be quoted"
+		}
+		return nil, errors.New(said)
 	}
 }
 

@@ -156,7 +156,7 @@ func (m record[T]) read(f *findings, at string, raw any) T {
 		i := slices.IndexFunc(m.parts, func(p part[T]) bool { return p.name == name })
 		switch place := at + "." + name; {
 		case i < 0:
-			f.add("unknown key %q%s", clip(place), didYouMean(m.near(at, name)))
+			f.add("unknown key %q%s", clip(place), m.instead(at, name))
 		case empty(tree[name]):
 			// Elsewhere a key without a value counts as not set. Here that would be about everybody, or allow everything.
 			f.add("%s is empty, must have a value or be left out", place)
@@ -190,17 +190,20 @@ func (m record[T]) text(v T) string {
 	return "{" + strings.Join(texts, ", ") + "}"
 }
 
-// near lists the keys that an unknown one most likely meant, each with its place.
-func (m record[T]) near(at, name string) []string {
+// instead ends the sentence about an unknown key: with those that it most likely meant, each with its place, else with all.
+func (m record[T]) instead(at, name string) string {
 	var names []string
 	for _, p := range m.parts {
 		names = append(names, p.name)
 	}
 	near := nearest(name, names)
+	if len(near) == 0 {
+		return "; there are " + enumerate(names, " and ")
+	}
 	for i := range near {
 		near[i] = at + "." + near[i]
 	}
-	return near
+	return didYouMean(near)
 }
 
 // mapping is raw as a mapping; keys that are no texts are known to nobody.

@@ -33,7 +33,8 @@ func home(t *testing.T) string {
 func TestConfigShow(t *testing.T) {
 	home(t)
 	t.Setenv("AZIMDS_TENANT", "contoso.com")
-	out, errs, code := invoke(t, "config", "show", "--changed", "--json", "--mode", "iptables")
+	t.Setenv("AZIMDS_POLICY", `[{users: [bob], resources: ["https://*.vault.azure.net"]}]`)
+	out, errs, code := invoke(t, "config", "show", "--changed", "--json", "--mode", "iptables", "--zones", "docker0,br-*")
 	if code != 0 || errs != "" {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
@@ -41,7 +42,12 @@ func TestConfigShow(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := []setting{{"mode", "iptables", "--mode"}, {"tenant", "contoso.com", "AZIMDS_TENANT"}}
+	want := []setting{
+		{"mode", "iptables", "--mode"},
+		{"zones", "[docker0, br-*]", "--zones"},
+		{"policy", "[{users: [bob], resources: [https://*.vault.azure.net]}]", "AZIMDS_POLICY"},
+		{"tenant", "contoso.com", "AZIMDS_TENANT"},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
@@ -49,7 +55,8 @@ func TestConfigShow(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "\ntenant: contoso.com                        # AZIMDS_TENANT\n") {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
-	// What is shown is a configuration.
+	// What is shown is a configuration; the file of this test is not root's alone, so a policy may not be in it.
+	t.Setenv("AZIMDS_POLICY", "")
 	out, _, _ = invoke(t, "config", "show", "--changed")
 	if _, errs, code := invoke(t, "config", "check", file(t, out)); code != 0 {
 		t.Errorf("check of what show printed: exit %d: %s", code, errs)
@@ -103,6 +110,24 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// A file that the owner can write lets nobody in.
+func TestConfigCheckOfWhatRootAloneMaySet(t *testing.T) {
+	home(t)
+	_, errs, code := invoke(t, "config", "check", file(t, "callers.users: [bob]\nzones: [docker0]\npolicy: [{deny: true}]"))
+	if code != 2 {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	for _, want := range []string{
+		"callers.users may be set by --allow-users, by AZIMDS_CALLERS_USERS or in a file that root alone can write, such as /etc/azimds/config.yaml: ",
+		"zones may be set by --zones, by AZIMDS_ZONES or in a file that root alone can write, such as /etc/azimds/config.yaml: ",
+		"policy may be set by AZIMDS_POLICY or in a file that root alone can write, such as /etc/azimds/config.yaml: ",
+	} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("not said: %s\n%s", want, errs)
+		}
+	}
+}
+
 func TestConfigInit(t *testing.T) {
 	file := filepath.Join(home(t), "new", "config.yaml")
 	out, errs, code := invoke(t, "config", "init", file)
@@ -137,6 +162,7 @@ func TestCompletion(t *testing.T) {
 	}{
 		{[]string{"run", "--mode", ""}, "auto\niptables\nloopback\ndummy\n:4\n"},
 		{[]string{"net", "up", "--mode", ""}, "auto\niptables\nloopback\ndummy\n:4\n"},
+		{[]string{"run", "--zones", ""}, ":4\n"},
 		{[]string{"exec", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n:4\n"},
 	} {
 		out, _, code := invoke(t, append([]string{"__complete"}, tt.args...)...)

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,7 @@ import (
 // newHold is the holder that a person's run starts through sudo.
 func newHold() *cobra.Command {
 	cmd := &cobra.Command{Use: "hold", Short: "Hold the interception for the server on standard input", Hidden: true, Args: cobra.NoArgs}
-	addKeys(cmd, func(k config.Key) bool { return k.Class == config.Privileged || strings.HasPrefix(k.Name, "log.") })
+	addKeys(cmd, holdKey)
 	tree := cmd.Flags().Int("tree", 0, "")
 	apart := cmd.Flags().Bool("apart", false, "")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,12 +37,41 @@ func addKeys(cmd *cobra.Command, wanted func(config.Key) bool) {
 			cmd.Flags().Bool(key.Flag, false, help)
 			continue
 		}
+		if key.List() {
+			cmd.Flags().Var(&entries{text: key.Default()}, key.Flag, help)
+			complete(cmd, key.Flag, cobra.NoFileCompletions)
+			continue
+		}
 		cmd.Flags().String(key.Flag, key.Default(), help)
 		if words := key.Words(); words != nil {
 			complete(cmd, key.Flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}
 }
+
+// entries is the value of a flag that is a list: given again, it goes on.
+type entries struct {
+	text  string
+	given bool
+}
+
+// Set implements [pflag.Value].
+func (e *entries) Set(text string) error {
+	if e.given && e.text != "" && text != "" {
+		if strings.HasPrefix(e.text, "[") || strings.HasPrefix(text, "[") {
+			return errors.New("give it once where it is YAML")
+		}
+		text = e.text + "," + text
+	}
+	e.text, e.given = text, true
+	return nil
+}
+
+// String implements [pflag.Value].
+func (e *entries) String() string { return e.text }
+
+// Type implements [pflag.Value].
+func (e *entries) Type() string { return "list" }
 
 // given are the flags of cmd that were set, by name.
 func given(cmd *cobra.Command) map[string]string {
@@ -59,6 +90,24 @@ func passOn(cmd *cobra.Command) []string {
 	}
 	if f := cmd.Flags().Lookup("config"); f != nil && f.Changed {
 		args = append(args, "--config="+f.Value.String())
+	}
+	return args
+}
+
+// holdKey tells whether the holder is told a key: whom it lets in and how, and what it logs. Who the owner is the link says, and
+// what callers get is the server's matter.
+func holdKey(key config.Key) bool {
+	return key.Class == config.Privileged && key.Flag != "" && key.Name != "user" || strings.HasPrefix(key.Name, "log.")
+}
+
+// holdArgs are the settings of c for a holder that another process is, as its arguments. All are given, for it would read a
+// default where this process has been told one.
+func holdArgs(c config.Config) []string {
+	var args []string
+	for _, key := range config.Keys() {
+		if holdKey(key) {
+			args = append(args, "--"+key.Flag+"="+key.Text(c))
+		}
 	}
 	return args
 }
