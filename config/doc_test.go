@@ -62,7 +62,7 @@ func describe() string {
 		}
 		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", k.Name, k.Doc)
 		fmt.Fprintf(&b, "- Value: %s\n- Default: %s\n- Variable: `%s`\n- Flag: %s\n- Set by: %s\n- Example: `%s: %s`\n",
-			k.Allowed(), value, k.Env(), flag, who, k.Name, k.Example)
+			strings.ReplaceAll(k.Allowed(), "*", `\*`), value, k.Env(), flag, who, k.Name, k.Example)
 	}
 	return b.String() + "\n"
 }
@@ -82,6 +82,36 @@ func TestReferenceExamples(t *testing.T) {
 		if _, err := load(Sources{System: write(t, yaml)}, guard{lstat: rootsHost}); err != nil {
 			t.Errorf("example %d: %v\n%s", i+1, err, yaml)
 		}
+	}
+}
+
+// TestPolicyExample holds that the page's example says what the page says of it.
+func TestPolicyExample(t *testing.T) {
+	page, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Callers, zones and policy\n")
+	_, yaml, found := strings.Cut(section, "```yaml\n")
+	yaml, _, closed := strings.Cut(yaml, "```")
+	if !found || !closed {
+		t.Fatal("no example")
+	}
+	got, err := load(Sources{System: write(t, yaml)}, guard{lstat: rootsHost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Callers.Users = []string{"deploy"}
+	want.Zones = []Zone{{Bridge: "docker0", Resources: []string{"https://vault.azure.net"}}}
+	want.Policy = []Rule{
+		{Name: "shop", Cgroups: []string{"shop.slice"}, Identity: Choice{Tenant: "shop.onmicrosoft.com"}},
+		{Name: "bank", Cgroups: []string{"bank.slice"}, Identity: Choice{Tenant: "11111111-2222-3333-4444-555555555555"},
+			NotResources: []string{"https://graph.microsoft.com"}},
+		{Name: "deploy", Users: []string{"deploy"}, Resources: []string{"https://management.azure.com"}, Rate: 30},
+	}
+	if diff := cmp.Diff(want, got.Config); diff != "" {
+		t.Errorf("the example (-want +got):\n%s", diff)
 	}
 }
 

@@ -96,7 +96,8 @@ func distrusted(values map[string]any, trust error) []error {
 			if k.Flag != "" {
 				by = "by --" + k.Flag + ", " + by
 			}
-			found = append(found, fmt.Errorf("%s may be set %s or in a file that root alone can write, such as %s: %s", k.Name, by, SystemFile, reason))
+			found = append(found, fmt.Errorf("%s may be set %s or in a file that root alone can write, such as %s: %s",
+				k.Name, by, SystemFile, reason))
 		}
 	}
 	return found

@@ -42,7 +42,8 @@ var keys = []Key{
 			want: "a list, each " + zoneRecord.want}},
 	{Name: "policy", Class: Privileged,
 		Example: "[{name: shop, cgroups: [shop.slice], identity: {tenant: contoso.onmicrosoft.com}}]",
-		Doc:     "What callers get: a list of rules, of which the first that is about a caller decides alone.",
+		Doc: "What callers get: a list of rules, of which the first that is about a caller decides alone. An executable in a rule is a " +
+			"convenience and no boundary.",
 		value: list[Rule]{at: func(c *Config) *[]Rule { return &c.Policy }, item: ruleItem, among: checkOrder,
 			want: "a list, each " + ruleItem.want}},
 	{Name: "credential", Flag: "credential", Example: "environment",

@@ -21,13 +21,15 @@ var (
 	groupForm     = form{principalName, "a group's name or a gid", true}
 	containerForm = form{orAny(containerName), "*, or an id or a name of a container", false}
 	relayForm     = form{orAny(programName), "*, or the name of a program, such as slirp4netns", false}
-	bridgeForm    = form{bridge, "a device's name of at most 15 bytes, such as docker0, or the beginning of one and *, such as br-*", false}
-	zoneForm      = form{zone, "local, a bridge's name, such as docker0, or the beginning of one and *, such as br-*", false}
-	cgroupForm    = form{cgroup,
+	bridgeForm    = form{bridge,
+		"a device's name of at most 15 bytes, such as docker0, or the beginning of one and *, such as br-*", false}
+	zoneForm   = form{zone, "local, a bridge's name, such as docker0, or the beginning of one and *, such as br-*", false}
+	cgroupForm = form{cgroup,
 		"a cgroup's path without its leading slash, or the end of one, such as user.slice or foo.service, with * within a component", false}
 	executableForm = form{executable, "an absolute path without links, .. and *", false}
-	identityForm   = form{identity, "default, *, a GUID, or an Azure resource id that begins with /subscriptions/ (without *)", false}
-	resourceForm   = form{resource,
+	identityForm   = form{identity,
+		"default, *, a GUID, or an Azure resource id that begins with /subscriptions/ (without *)", false}
+	resourceForm = form{resource,
 		"a resource as clients say it, such as https://vault.azure.net, with * within one label of its host or one segment of its path", false}
 	ruleNameForm = form{ruleName, "a text of at most 64 characters on one line", false}
 	guidOnly     = form{func(s string) bool { return s != "" && guid(s) }, "a GUID", false}

@@ -42,7 +42,8 @@ func checkZones(f *findings, at string, zones []Zone) {
 	for i, z := range zones {
 		earlier := func(other Zone) bool { return covers(other.Bridge, z.Bridge) }
 		if j := slices.IndexFunc(zones[:i], earlier); j >= 0 {
-			f.add("%s is %s, must be no bridge that %s, %s, is for already", index(at, i), shown(z.Bridge), index(at, j), shown(zones[j].Bridge))
+			f.add("%s is %s, must be no bridge that %s, %s, is for already",
+				index(at, i), shown(z.Bridge), index(at, j), shown(zones[j].Bridge))
 		}
 	}
 }

@@ -194,7 +194,8 @@ func sudoHold(end *os.File, o launchOptions) error {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	args := []string{"-p", "azimds needs root for the network part. Password for %p: ", "--", self, "hold", "--tree=" + strconv.Itoa(o.tree)}
+	args := []string{"-p", "azimds needs root for the network part. Password for %p: ", "--", self, "hold",
+		"--tree=" + strconv.Itoa(o.tree)}
 	args = append(args, holdArgs(o.config)...)
 	sudo := exec.Command("sudo", args...)
 	sudo.Stdin, sudo.Stdout, sudo.Stderr = end, os.Stderr, os.Stderr
