@@ -23,10 +23,11 @@ type Want struct {
 	Mode           Mode   // Auto, or the mode to verify
 	ExemptGroup    uint32 // as in Plan; mode iptables must then be able to match supplementary groups
 	ShadowMetadata bool   // take the place of a real metadata service
-	Admitted       []uint32
-	Groups         []uint32
-	AnyLocal       bool
-	Bridges        []string
+
+	Admitted []uint32 // these four as in Plan; mode iptables must then be able to match groups
+	Groups   []uint32
+	AnyLocal bool
+	Bridges  []string
 }
 
 // facts are what Choose found out. A nil error means that the mode works.
@@ -64,7 +65,7 @@ func Choose(ctx context.Context, w Want) (Mode, string, error) {
 	f.elsewhere = elsewhere()
 	i := NewHost(Options{})
 	if w.Mode == Auto || w.Mode == IPTables {
-		f.iptables = i.tryIPTables(ctx, w.ExemptGroup)
+		f.iptables = i.tryIPTables(ctx, w)
 	}
 	if w.Mode == Loopback || w.Mode == Auto && f.iptables != nil {
 		f.loopback = i.tryAddress(ctx, Loopback)
@@ -135,9 +136,9 @@ func metadataAnswers(ctx context.Context) (bool, error) {
 
 // tryIPTables puts the rules that a plan would need where they match nothing, most into our chain, which nothing jumps to,
 // and removes them again.
-func (i *Interceptor) tryIPTables(ctx context.Context, exempt uint32) error {
+func (i *Interceptor) tryIPTables(ctx context.Context, w Want) error {
 	backend := netip.AddrPortFrom(backendAddr, firstBackendPort)
-	p := Plan{Mode: IPTables, Endpoint: Endpoint, Backend: backend, ExemptGroup: exempt}
+	p := Plan{Mode: IPTables, Endpoint: Endpoint, Backend: backend, ExemptGroup: w.ExemptGroup, Groups: w.Groups}
 	diff, err := i.ready(ctx, p)
 	if err != nil {
 		return err
@@ -149,11 +150,10 @@ func (i *Interceptor) tryIPTables(ctx context.Context, exempt uint32) error {
 	for _, r := range p.chainRules() {
 		trial = append(trial, change{piece: r})
 	}
-	trial = append(trial,
-		// The jump's own words, with another target.
-		change{piece: rule{ownChain, 1, selection(p.Endpoint, p.Owner) + " -j RETURN"}},
-		// The guard of a port that nobody can dial.
-		change{piece: rule{filterOutput, 1, protection(0)}})
+	for _, who := range p.served() { // the jumps' own words, with another target
+		trial = append(trial, change{piece: rule{ownChain, 1, selection(p.Endpoint, who) + " -j RETURN"}})
+	}
+	trial = append(trial, change{piece: rule{filterOutput, 1, protection(0)}}) // the guard of a port that nobody can dial
 	if err := i.commit(ctx, trial); err != nil {
 		return err
 	}
@@ -182,11 +182,14 @@ func (i *Interceptor) tryAddress(ctx context.Context, m Mode) error {
 }
 
 // Adapt completes a plan by what it depends on in the calling thread's network namespace, beside the mode: Shadows in mode
-// iptables, and Precedes where the address is on a device.
+// iptables, and Precedes and Refuses where the address is on a device.
 //
 // Other people's rules are preceded whatever they are: which of them would redirect what, and what they will be tomorrow, is
 // not for us to say. Where there are none now, those that come later are not. Without the iptables program or netfilter in
 // the kernel there are none; those made by nft(8), or through the other back end of iptables, are not seen.
+//
+// Whether others can be refused is tried out with a rule of port 0, which it removes again. Where they cannot, because the
+// kernel lacks the owner match for one, the server has to refuse them alone.
 //
 // Its errors are those of listing rules, and of a ctx that ends.
 func Adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
@@ -203,10 +206,37 @@ func (i *Interceptor) adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
 		p.Shadows, err = metadataAnswers(ctx)
 		return p, err
 	}
-	output, _, err := i.kernel.rules(ctx, natOutput)
-	if noFirewall(err) || errors.Is(err, ErrIPTables) {
-		return p, nil
+	chains := []chain{natOutput}
+	if len(p.Bridges) > 0 {
+		chains = append(chains, natPrerouting)
 	}
-	p.Precedes = slices.ContainsFunc(output, func(spec string) bool { return !isOurJump(spec) && !isOurPass(spec) })
+	for _, c := range chains {
+		listed, _, err := i.kernel.rules(ctx, c)
+		if noFirewall(err) || errors.Is(err, ErrIPTables) {
+			return p, nil
+		}
+		if err != nil {
+			return p, err
+		}
+		p.Precedes = p.Precedes || slices.ContainsFunc(listed, func(spec string) bool { return !isOurNAT(spec) })
+	}
+	var err error
+	p.Refuses, err = i.canRefuse(ctx, p)
 	return p, err
+}
+
+// isOurNAT tells whether a rule of OUTPUT or PREROUTING in nat is ours.
+func isOurNAT(spec string) bool { return isOurJump(spec) || isOurPass(spec) || isOurRedirection(spec) }
+
+// canRefuse puts up the rule that refuses others, for a port that nobody can dial, and removes it again.
+func (i *Interceptor) canRefuse(ctx context.Context, p Plan) (bool, error) {
+	if p.AnyLocal {
+		return false, nil
+	}
+	trial := []change{{piece: rule{filterOutput, 1, p.exclusion(netip.AddrPortFrom(p.Endpoint.Addr(), 0))}}}
+	if err := i.commit(ctx, trial); err != nil {
+		i.o.Log.Debug("cannot refuse others by netfilter", "error", err)
+		return false, ctx.Err()
+	}
+	return true, i.undo(ctx, trial)
 }

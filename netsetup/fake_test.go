@@ -38,8 +38,10 @@ func newFakeHost() *fakeHost {
 			policy{"eth0", netip.MustParsePrefix("192.0.2.0/24"), allUIDs, [2]uint16{}, routeTable, policyPriority, 170},
 		},
 		chains: map[chain][]string{
-			natOutput:    {"-d 192.0.2.9/32 -j ACCEPT", "-m comment --comment azimds -j RETURN"},
-			filterOutput: {"-o lo -j ACCEPT", "-m comment --comment azimds -j REJECT"},
+			natOutput:     {"-d 192.0.2.9/32 -j ACCEPT", "-m comment --comment azimds -j RETURN"},
+			natPrerouting: {"-i docker0 -m comment --comment azimds -j ACCEPT", "-m comment --comment azimds -j REDIRECT --to-ports 981"},
+			filterOutput:  {"-o lo -j ACCEPT", "-m comment --comment azimds -j REJECT"},
+			filterInput:   {"-i docker0 -j ACCEPT", "-i docker0 -m comment --comment azimds -j REJECT"},
 		},
 	}
 }

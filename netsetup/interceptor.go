@@ -55,8 +55,8 @@ func newInterceptor(a addresses, f firewall, o Options) *Interceptor {
 	return &Interceptor{kernel: kernel{a, f}, o: o}
 }
 
-// Guard puts up what has to be there before the plan's listener is. In mode iptables that is the rule that keeps everybody
-// from dialling the backend directly: without it such a connection would, once there is a listener, be remembered by the
+// Guard puts up what has to be there before the plan's listeners are. In mode iptables those are the rules that keep everybody
+// from dialling the backend directly: without them such a connection would, once there is a listener, be remembered by the
 // connection tracker and in the owner's way (see guards). In mode dummy it is our link, which the listener is bound to. Up
 // puts them up too, so that Guard is for the moments before [Listen] and until Up. Its errors are those of Up, and so is
 // what takes it down.
@@ -111,7 +111,7 @@ func (i *Interceptor) Up(ctx context.Context, p Plan) error {
 // Check compares the kernel's state with a plan and changes nothing. With the zero Plan all that carries our mark is
 // residue. On errors the report holds what could be read.
 func (i *Interceptor) Check(ctx context.Context, p Plan) (Report, error) {
-	if p != (Plan{}) {
+	if !p.IsZero() {
 		if err := p.Validate(); err != nil {
 			return Report{}, err
 		}

@@ -80,7 +80,7 @@ func TestFailureAtEachCall(t *testing.T) {
 					if !errors.Is(err, errInjected) {
 						t.Fatalf("call %d: error %v, want the injected one", n, err)
 					}
-					if s.plan == (Plan{}) {
+					if s.plan.IsZero() {
 						if err := h.interceptor(Options{}).Down(ctx, s.plan); err != nil {
 							t.Fatalf("call %d: second Down: %v", n, err)
 						}

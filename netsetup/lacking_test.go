@@ -2,6 +2,7 @@ package netsetup
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 )
 
@@ -43,7 +44,7 @@ func TestWithoutNetfilter(t *testing.T) {
 			t.Errorf("Down of %+v: %v", p, err)
 		}
 	}
-	if p, err := i.adapt(t.Context(), loopbackPlan, Want{}); p != loopbackPlan || err != nil {
+	if p, err := i.adapt(t.Context(), loopbackPlan, Want{}); !reflect.DeepEqual(p, loopbackPlan) || err != nil {
 		t.Errorf("adapt = %+v, %v", p, err)
 	}
 }

@@ -84,7 +84,7 @@ func diffLinks(p Plan, states []linkState, addresses []address) (d difference) {
 		}
 	}
 	wanted := p.links()
-	d.stale, d.missing = without(ours, wanted), without(wanted, ours)
+	d.stale, d.missing = except(ours, wanted), except(wanted, ours)
 	if len(d.stale) == 0 {
 		return d
 	}

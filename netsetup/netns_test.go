@@ -71,6 +71,8 @@ func plantCanaries(t *testing.T, ns *netns.NS) {
 		"iptables -t nat -A OTHER -p tcp -j REDIRECT --to-ports 981",
 		"iptables -t nat -A OUTPUT -d 192.0.2.1/32 -j OTHER",
 		"iptables -t nat -A OUTPUT -m comment --comment azimds -j RETURN",
+		"iptables -t nat -A PREROUTING -i br-0 -p tcp -m comment --comment azimds -j REDIRECT --to-ports 981",
+		"iptables -t filter -A INPUT -i br-0 -p tcp -m tcp --dport 981 -m comment --comment azimds -j REJECT --reject-with tcp-reset",
 		"iptables -t filter -A OUTPUT -o lo -p udp -j ACCEPT",
 		"iptables -t filter -A OUTPUT -d 192.0.2.1/32 -p tcp -m comment --comment azimds -j REJECT --reject-with tcp-reset",
 	} {
@@ -164,14 +166,16 @@ var rootPlan = Plan{Mode: IPTables, Endpoint: Endpoint, Backend: iptablesPlan.Ba
 func hostPlans(t *testing.T) []Plan {
 	t.Helper()
 	if inMachine { // those of the other modes are tested on every kernel
-		return []Plan{dummyPlan}
+		return []Plan{dummyPlan, refusing(dummyPlan)}
 	}
 	plans := []Plan{rootPlan}
 	for _, p := range addressPlans() {
-		plans = append(plans, p, preceding(p))
+		bridged := refusing(preceding(p))
+		bridged.Bridges = []string{"br-*"}
+		plans = append(plans, p, preceding(p), bridged)
 	}
 	if manyUIDs(t) {
-		plans = append(plans, exemptPlan)
+		plans = append(plans, exemptPlan, severalOnLoopback, severalByIPTables, anyByIPTables)
 	}
 	return plans
 }

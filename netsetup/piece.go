@@ -1,6 +1,7 @@
 package netsetup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -82,7 +83,7 @@ type policy struct {
 	proto int
 }
 
-// allUIDs are what a policy that names no uids applies to.
+// allUIDs are what a policy that names no uids applies to. Whoever makes one cannot name these: the last is nobody's.
 var allUIDs = [2]uint32{0, math.MaxUint32}
 
 func (p policy) adding() string   { return p.command("add") }
@@ -103,18 +104,22 @@ func (p policy) remove(ctx context.Context, k kernel) error     { return k.addre
 // pieces lists what a plan wants in the order of Up; what makes it live is last, what protects that is first. In mode
 // loopback:
 //
+//	iptables -t filter -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -m owner ! --uid-owner 1000 -m comment --comment azimds -j REJECT --reject-with tcp-reset
 //	ip addr add 169.254.169.254/32 dev lo scope host label lo:azimds
 //
 // With a wider scope the address could become the source address of other traffic. In mode dummy:
 //
+//	iptables -t filter -I OUTPUT 1 … (as above)
 //	ip link add azimds0 group 169254 type dummy
 //	ip link set azimds0 up
 //	ip addr add 169.254.169.254/32 dev azimds0 scope host label azimds0:azimds
 //
 // The group is the link's mark because it is there from the first moment: the kernel does not take an alias together with a
-// new link. While the link is down, the answers of a listener bound to it are lost. Either may have a rule before those:
+// new link. While the link is down, the answers of a listener bound to it are lost. Either may have rules before the address,
+// the second one for each bridge:
 //
 //	iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
+//	iptables -t nat -I PREROUTING 1 -d 169.254.169.254/32 -i docker0 -p tcp -m tcp --dport 80 -m comment --comment azimds -j ACCEPT
 //
 // In mode iptables:
 //
@@ -126,18 +131,22 @@ func (p policy) remove(ctx context.Context, k kernel) error     { return k.addre
 //	iptables -t nat -I AZIMDS 2 -p tcp -j REDIRECT --to-ports 981
 //	iptables -t nat -I OUTPUT 1 -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds -j AZIMDS
 //
+// and for a bridge, the first in front of the others, the last behind them:
+//
+//	iptables -t filter -I INPUT 1 -i docker0 -p tcp -m tcp --dport 981 -m conntrack ! --ctstate DNAT -m comment --comment azimds -j REJECT --reject-with tcp-reset
+//	iptables -t nat -I PREROUTING 1 -d 169.254.169.254/32 -i docker0 -p tcp -m tcp --dport 80 -m comment --comment azimds -j REDIRECT --to-ports 981
+//
 // The jump is first in OUTPUT because Docker's rule for published ports takes what is dialled on a local address. The
 // route is there because routing precedes OUTPUT: without one, connect(2) fails before netfilter sees a packet. It names a
 // source address because the default for a local route, the destination, is refused: the kernel accepts only one that the
-// table local knows. For the same reason what is not redirected gets no answer on this route, not even a reset, so the
-// policy leads nobody but the owner there: other users still see at once that the network is unreachable.
+// table local knows. What comes from a bridge needs no route, since PREROUTING precedes routing.
 func (p Plan) pieces() []piece {
 	pieces := slices.Concat(asPieces(p.guards()), p.links(), p.routing(), asPieces(p.passes()), p.addresses())
 	if p.Mode != IPTables {
 		return pieces
 	}
 	pieces = append(pieces, ownChain)
-	return slices.Concat(pieces, asPieces(p.chainRules()), asPieces(p.jumps()))
+	return slices.Concat(pieces, asPieces(p.chainRules()), asPieces(p.jumps()), asPieces(p.redirections()))
 }
 
 func (p Plan) addresses() []piece {
@@ -151,22 +160,55 @@ func (p Plan) addresses() []piece {
 	}
 }
 
+// routing is the route of mode iptables and the policies that lead there.
+//
+// The route is a dead end for what is not redirected: it gets no answer there, since the source of one would be an address
+// that the table local does not know. So the policies lead nobody there but who is served: other users still see at once that
+// the network is unreachable. A policy knows no groups. Where one is served, everybody is led there, and who is not redirected
+// is refused by a guard, at once too; where a real metadata service is behind the endpoint there is no such guard, but a way to
+// it, and the members of groups go by that.
 func (p Plan) routing() []piece {
 	if p.Mode != IPTables {
 		return nil
 	}
-	return []piece{
-		localRoute{p.prefix(), backendAddr, loopbackDevice, routeTable, routeProto},
-		policy{
+	routing := []piece{localRoute{p.prefix(), backendAddr, loopbackDevice, routeTable, routeProto}}
+	var ranges [][2]uint32
+	if p.AnyLocal || len(p.Groups) > 0 && !p.Shadows {
+		ranges = append(ranges, [2]uint32{0, math.MaxUint32 - 1}) // the highest number is nobody's
+	} else {
+		for _, uid := range p.uids() {
+			ranges = append(ranges, [2]uint32{uid, uid})
+		}
+	}
+	for _, uids := range ranges {
+		routing = append(routing, policy{
 			iif:   loopbackDevice,
 			to:    p.prefix(),
-			uids:  [2]uint32{p.Owner, p.Owner},
+			uids:  uids,
 			ports: [2]uint16{p.Endpoint.Port(), p.Endpoint.Port()},
 			table: routeTable,
 			pref:  policyPriority,
 			proto: routeProto,
-		},
+		})
 	}
+	return routing
+}
+
+// uids are the owner and then, each once, the others that are served by their uid.
+func (p Plan) uids() []uint32 {
+	others := slices.DeleteFunc(slices.Clone(p.Admitted), func(uid uint32) bool { return uid == p.Owner })
+	return slices.Concat([]uint32{p.Owner}, once(others))
+}
+
+// gids are the groups that are served, each once.
+func (p Plan) gids() []uint32 { return once(p.Groups) }
+
+// bridges are the names and patterns of the bridges that are served, each once.
+func (p Plan) bridges() []string { return once(p.Bridges) }
+
+// once sorts a copy and drops what is there already: a plan has each rule once.
+func once[T cmp.Ordered](all []T) []T {
+	return slices.Compact(slices.Sorted(slices.Values(all)))
 }
 
 func (p Plan) prefix() netip.Prefix {

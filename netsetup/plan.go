@@ -3,6 +3,7 @@ package netsetup
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 )
 
@@ -28,18 +29,32 @@ const maxPrivileged = 1023
 type Plan struct {
 	Mode     Mode           `json:"mode"`
 	Endpoint netip.AddrPort `json:"endpoint"` // what clients dial; IPv4
-	Owner    uint32         `json:"owner"`    // IPTables: the uid whose traffic is redirected
+	Owner    uint32         `json:"owner"`    // the uid that is served
 	Backend  netip.AddrPort `json:"backend"`  // where the listener is. IPTables: 127.0.0.1 and a port below 1024; else Endpoint
+	// Who is served besides the owner: uids, groups by their gids, or every local user. In mode IPTables their traffic is
+	// redirected, too; in the others everybody else's is refused where Refuses says so.
+	Admitted []uint32 `json:"admitted,omitempty"`
+	Groups   []uint32 `json:"groups,omitempty"`
+	AnyLocal bool     `json:"anyLocal,omitempty"`
+	// Bridges are the devices whose containers are served, each by a listener of its own ([ListenBridge]): names, or patterns
+	// such as br-*.
+	Bridges []string `json:"bridges,omitempty"`
 	// ExemptGroup is a group whose members, supplementary ones too, are not redirected: it lets an agent reach a real
 	// metadata service. 0 means none. IPTables only.
 	ExemptGroup uint32 `json:"exemptGroup,omitempty"`
 	// Shadows says that a real metadata service is behind the endpoint: who is not intercepted must go on reaching it, and
 	// is otherwise refused at once. IPTables only.
 	Shadows bool `json:"shadows,omitempty"`
-	// Precedes says that other people's rules are in nat/OUTPUT and one of ours has to come before them: such as Docker's for
+	// Precedes says that other people's rules are in nat and one of ours has to come before them: such as Docker's for
 	// published ports take whatever is dialled on a local address. Loopback and Dummy only; [Adapt] finds out.
 	Precedes bool `json:"precedes,omitempty"`
+	// Refuses says that netfilter refuses the endpoint to local users who are not served, so that they find a closed port and
+	// no connection that is reset. Loopback and Dummy only, as mode IPTables always does; [Adapt] finds out.
+	Refuses bool `json:"refuses,omitempty"`
 }
+
+// IsZero tells whether p is the zero Plan.
+func (p Plan) IsZero() bool { return reflect.ValueOf(p).IsZero() }
 
 // String prints the plan as the commands that would make it, one a line, in the order of Up. Run as root they do make it.
 func (p Plan) String() string {
@@ -56,6 +71,11 @@ func (p Plan) Validate() error {
 	if !p.Endpoint.Addr().Is4() || p.Endpoint.Port() == 0 {
 		return fmt.Errorf("checking endpoint %q: not an IPv4 address and port", p.Endpoint)
 	}
+	for _, name := range p.Bridges {
+		if err := checkBridge(name); err != nil {
+			return fmt.Errorf("checking bridge %q: %w", name, err)
+		}
+	}
 	switch p.Mode {
 	case Loopback, Dummy:
 		if p.Backend != p.Endpoint {
@@ -66,11 +86,14 @@ func (p Plan) Validate() error {
 		}
 	case IPTables:
 		// REDIRECT in OUTPUT rewrites the destination to 127.0.0.1, to no other address.
-		if p.Backend.Addr() != backendAddr || p.Backend.Port() == 0 || p.Backend.Port() > maxPrivileged {
+		if p.Backend.Addr() != backendAddr || p.Backend.Port() == 0 || p.Backend.Port() > maxPrivileged && !without("privileged") {
 			return fmt.Errorf("checking backend %q: mode %q needs %s and a port from 1 to %d", p.Backend, p.Mode, backendAddr, maxPrivileged)
 		}
 		if p.Precedes {
 			return fmt.Errorf("checking mode %q: its jump precedes other rules as it is", p.Mode)
+		}
+		if p.Refuses {
+			return fmt.Errorf("checking mode %q: it refuses others as it is", p.Mode)
 		}
 	default:
 		return fmt.Errorf("checking mode %q: not one of %q, %q, %q", p.Mode, IPTables, Loopback, Dummy)
@@ -82,12 +105,12 @@ func (p Plan) Validate() error {
 func (p Plan) onAddress() bool { return p.Mode == Loopback || p.Mode == Dummy }
 
 // needsFirewall tells whether the plan cannot be made, nor known to be gone, without the iptables program.
-func (p Plan) needsFirewall() bool { return p.Mode == IPTables || p.Precedes }
+func (p Plan) needsFirewall() bool { return p.Mode == IPTables || p.Precedes || p.Refuses }
 
 // need is what a survey for the plan needs of the firewall.
 func (p Plan) need() need {
 	switch {
-	case p == Plan{}:
+	case p.IsZero():
 		return ifAny
 	case p.needsFirewall():
 		return needed

@@ -51,22 +51,29 @@ func isOurJump(spec string) bool {
 	return err == nil && follows(words, "-j", chainName) && follows(words, "--comment", ruleComment)
 }
 
-// isOurPass tells whether a rule of OUTPUT in nat is ours: it accepts what is dialled at the endpoint and carries our comment.
+// isOurPass tells whether a rule of nat is ours: it accepts what is dialled at the endpoint and carries our comment.
 func isOurPass(spec string) bool {
 	words, err := splitSpec(spec)
 	return err == nil && follows(words, "-j", "ACCEPT") && follows(words, "--comment", ruleComment) &&
 		follows(words, "-d", Endpoint.Addr().String()+"/32")
 }
 
-// isOurGuard tells whether a rule of OUTPUT in filter is ours: it refuses what is dialled on 127.0.0.1 without a
-// redirection, or at the endpoint, and carries our comment.
+// isOurRedirection tells whether a rule of PREROUTING in nat is ours: it redirects what is dialled at the endpoint and carries
+// our comment.
+func isOurRedirection(spec string) bool {
+	words, err := splitSpec(spec)
+	return err == nil && follows(words, "-j", "REDIRECT") && follows(words, "--comment", ruleComment) &&
+		follows(words, "-d", Endpoint.Addr().String()+"/32")
+}
+
+// isOurGuard tells whether a rule of filter is ours: it refuses what is dialled at the endpoint, or without a redirection
+// elsewhere on this machine, and carries our comment.
 func isOurGuard(spec string) bool {
 	words, err := splitSpec(spec)
 	if err != nil || !follows(words, "-j", "REJECT") || !follows(words, "--comment", ruleComment) {
 		return false
 	}
-	return follows(words, "-d", backendAddr.String()+"/32") && follows(words, "--ctstate", "DNAT") ||
-		follows(words, "-d", Endpoint.Addr().String()+"/32")
+	return follows(words, "--ctstate", "DNAT") || follows(words, "-d", Endpoint.Addr().String()+"/32")
 }
 
 // isOurs tells whether a rule in our chain has a shape that we make: the exemption, the redirection, or anything with our

@@ -38,6 +38,8 @@ func TestSplitSpec(t *testing.T) {
 func TestMarks(t *testing.T) {
 	jump := iptablesPlan.jumps()[0].spec
 	guard := protection(981)
+	bridge := bridgeProtection("docker0", 981)
+	redirected := severalByIPTables.redirections()[0].spec
 	tests := []struct {
 		name, spec        string
 		jump, ours, guard bool
@@ -49,6 +51,12 @@ func TestMarks(t *testing.T) {
 		{"our comment, another target", "-m comment --comment azimds -j RETURN", false, true, false},
 		{"our guard", guard, false, true, true},
 		{"our guard as iptables of old prints it", strings.Replace(guard, "azimds", `"azimds"`, 1), false, true, true},
+		{"our guard of local addresses", hostProtection(981), false, true, true},
+		{"our guard of a bridge", bridge, false, true, true},
+		{"somebody's guard of a bridge", strings.Replace(bridge, "azimds", "theirs", 1), false, false, false},
+		{"our refusal of others", severalOnLoopback.guards()[0].spec, false, true, true},
+		{"our jump for everybody", anyByIPTables.jumps()[0].spec, true, true, false},
+		{"our redirection of a bridge", redirected, false, true, false},
 		{"somebody's guard", strings.Replace(guard, "azimds", "theirs", 1), false, false, false},
 		{"our comment on a REJECT of anything", "-m comment --comment azimds -j REJECT", false, true, false},
 		{"exemption", exemption(4242), false, true, false},
@@ -92,6 +100,26 @@ func TestIsOurPass(t *testing.T) {
 	}
 }
 
+func TestIsOurRedirection(t *testing.T) {
+	ours := severalByIPTables.redirections()[0].spec
+	for spec, want := range map[string]bool{
+		ours: true,
+		strings.Replace(ours, "azimds", `"azimds"`, 1):           true,
+		strings.Replace(ours, "azimds", "theirs", 1):             false,
+		strings.Replace(ours, "169.254.169.254", "192.0.2.1", 1): false,
+		severalOnLoopback.passes()[1].spec:                       false,
+		redirection(981):                                         false,
+		ours + ` "`:                                              false,
+	} {
+		if got := isOurRedirection(spec); got != want {
+			t.Errorf("isOurRedirection(%s) = %v, want %v", spec, got, want)
+		}
+	}
+	if pass := severalOnLoopback.passes()[1].spec; !isOurPass(pass) {
+		t.Errorf("isOurPass(%s) = false", pass)
+	}
+}
+
 // Quoting what was split and splitting it again yields the same words.
 func FuzzSplitSpec(f *testing.F) {
 	for _, seed := range []string{"", iptablesPlan.jumps()[0].spec, protection(981), `--comment "a \"b\" c" -j X`, `"`, `\`, `a"b`} {
@@ -112,6 +140,7 @@ func FuzzSplitSpec(f *testing.F) {
 		}
 		isOurJump(spec)
 		isOurPass(spec)
+		isOurRedirection(spec)
 		isOurs(spec)
 		isOurGuard(spec)
 	})

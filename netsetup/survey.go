@@ -26,6 +26,15 @@ func (d difference) changes() []change {
 	return changes
 }
 
+// and joins two differences of parts that have nothing to do with one another.
+func (d difference) and(other difference) difference {
+	return difference{
+		stale:   slices.Concat(d.stale, other.stale),
+		missing: slices.Concat(d.missing, other.missing),
+		foreign: slices.Concat(d.foreign, other.foreign),
+	}
+}
+
 // need says what it means that rules cannot be listed.
 type need int
 
@@ -43,7 +52,7 @@ func (k kernel) survey(ctx context.Context, p Plan, firewall need) (difference, 
 	link, address, addressErr := k.surveyAddresses(ctx, p)
 	way, wayErr := k.surveyRouting(ctx, p)
 	guard, guardErr := k.surveyGuard(ctx, p)
-	chain, pass, jump, firewallErr := k.surveyFirewall(ctx, p)
+	chain, pass, live, firewallErr := k.surveyFirewall(ctx, p)
 	absent, broken := noFirewall(firewallErr), errors.Is(firewallErr, ErrIPTables)
 	if absent || broken {
 		guardErr = nil // the same, and said once
@@ -53,8 +62,8 @@ func (k kernel) survey(ctx context.Context, p Plan, firewall need) (difference, 
 	}
 	// Down: what is live first, a jump before the chain that it goes to, and the guard last. Up: the reverse.
 	return difference{
-		stale:   slices.Concat(jump.stale, address.stale, pass.stale, chain.stale, way.stale, link.stale, guard.stale),
-		missing: slices.Concat(guard.missing, link.missing, way.missing, chain.missing, pass.missing, address.missing, jump.missing),
+		stale:   slices.Concat(live.stale, address.stale, pass.stale, chain.stale, way.stale, link.stale, guard.stale),
+		missing: slices.Concat(guard.missing, link.missing, way.missing, chain.missing, pass.missing, address.missing, live.missing),
 		foreign: slices.Concat(link.foreign, address.foreign, chain.foreign),
 	}, errors.Join(addressErr, wayErr, guardErr, firewallErr)
 }
@@ -80,7 +89,7 @@ func diffAddresses(p Plan, found []address) (d difference) {
 		}
 	}
 	wanted := p.addresses()
-	d.stale, d.missing = without(ours, wanted), without(wanted, ours)
+	d.stale, d.missing = except(ours, wanted), except(wanted, ours)
 	return d
 }
 
@@ -105,17 +114,36 @@ func (k kernel) surveyRouting(ctx context.Context, p Plan) (difference, error) {
 		}
 	}
 	wanted := p.routing()
-	return difference{stale: without(ours, wanted), missing: without(wanted, ours)}, nil
+	return difference{stale: except(ours, wanted), missing: except(wanted, ours)}, nil
 }
 
-// surveyFirewall compares our chain, the jumps to it, and what precedes other people's rules.
-func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, pass, jump difference, err error) {
+// surveyFirewall compares our chain, what precedes other people's rules, and what makes mode iptables live.
+func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, pass, live difference, err error) {
+	chain, pass, live, err = k.surveyOutput(ctx, p)
+	if err != nil {
+		return chain, pass, live, err
+	}
+	listed, _, err := k.rules(ctx, natPrerouting)
+	if err != nil {
+		return chain, pass, live, err
+	}
+	_, rest := pick(natPrerouting, listed, isOurRedirection) // by the time a pass is removed, redirections are
+	bridgePass, err := k.diffHead(ctx, natPrerouting, rest, isOurPass, in(natPrerouting, p.passes()))
+	if err != nil {
+		return chain, pass, live, err
+	}
+	redirection, err := k.diffHead(ctx, natPrerouting, listed, isOurRedirection, p.redirections())
+	return chain, pass.and(bridgePass), live.and(redirection), err
+}
+
+// surveyOutput compares our chain, and what is about local clients: the jumps to it, and what precedes other people's rules.
+func (k kernel) surveyOutput(ctx context.Context, p Plan) (chain, pass, jump difference, err error) {
 	output, _, err := k.rules(ctx, natOutput)
 	if err != nil {
 		return chain, pass, jump, err
 	}
 	_, rest := pick(natOutput, output, isOurJump) // by the time a pass is removed, jumps are
-	pass, err = k.diffHead(ctx, natOutput, rest, isOurPass, p.passes())
+	pass, err = k.diffHead(ctx, natOutput, rest, isOurPass, in(natOutput, p.passes()))
 	if err != nil {
 		return chain, pass, jump, err
 	}
@@ -137,13 +165,20 @@ func (k kernel) surveyFirewall(ctx context.Context, p Plan) (chain, pass, jump d
 	return chain, pass, jump, err
 }
 
-// surveyGuard compares the guard.
-func (k kernel) surveyGuard(ctx context.Context, p Plan) (difference, error) {
-	output, _, err := k.rules(ctx, filterOutput)
-	if err != nil {
-		return difference{}, err
+// surveyGuard compares the guards.
+func (k kernel) surveyGuard(ctx context.Context, p Plan) (d difference, err error) {
+	for _, c := range []chain{filterOutput, filterInput} {
+		listed, _, err := k.rules(ctx, c)
+		if err != nil {
+			return difference{}, err
+		}
+		part, err := k.diffHead(ctx, c, listed, isOurGuard, in(c, p.guards()))
+		if err != nil {
+			return difference{}, err
+		}
+		d = d.and(part)
 	}
-	return k.diffHead(ctx, filterOutput, output, isOurGuard, p.guards())
+	return d, nil
 }
 
 func (k kernel) rules(ctx context.Context, c chain) (specs []string, exists bool, err error) {
@@ -230,7 +265,7 @@ func (k kernel) holds(ctx context.Context, rules []rule, specs []string) (bool, 
 	return true, nil
 }
 
-// without returns what is in a and not in b.
-func without(a, b []piece) []piece {
+// except returns what is in a and not in b.
+func except(a, b []piece) []piece {
 	return slices.DeleteFunc(slices.Clone(a), func(p piece) bool { return slices.Contains(b, p) })
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,7 +203,7 @@ func TestNoNetfilter(t *testing.T) {
 	ns := netns.New(t)
 	before := ns.Run(t, "ip", "-d", "addr")
 	p, reason := begin(t, ns, Want{Mode: Auto})
-	if p != loopbackPlan || !strings.Contains(reason, ErrNoNetfilter.Error()) {
+	if !reflect.DeepEqual(p, loopbackPlan) || !strings.Contains(reason, ErrNoNetfilter.Error()) {
 		t.Errorf("plan %+v, %s", p, reason)
 	}
 	if word := whoAnswers(t, ns); word != "ours" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -120,12 +121,12 @@ func TestChosenModeWorks(t *testing.T) {
 		says   string
 	}{
 		{"no route at all", Auto, nil, Plan{Mode: IPTables}, "leaves other users"},
-		{"no route at all", Loopback, nil, Plan{Mode: Loopback, Precedes: true}, "asked for"},
-		{"no route at all", Dummy, nil, Plan{Mode: Dummy, Precedes: true}, "asked for"},
+		{"no route at all", Loopback, nil, Plan{Mode: Loopback, Precedes: true, Refuses: true}, "asked for"},
+		{"no route at all", Dummy, nil, Plan{Mode: Dummy, Precedes: true, Refuses: true}, "asked for"},
 		{"server on port 80", Auto, func(t *testing.T, ns *netns.NS) { others(t, ns, "0.0.0.0:80") }, Plan{Mode: IPTables}, "port 80 alone"},
 		{"Docker's published port", Auto, docker, Plan{Mode: IPTables}, "works here"},
-		{"Docker's published port", Loopback, docker, Plan{Mode: Loopback, Precedes: true}, "asked for"},
-		{"Docker's published port", Dummy, docker, Plan{Mode: Dummy, Precedes: true}, "asked for"},
+		{"Docker's published port", Loopback, docker, Plan{Mode: Loopback, Precedes: true, Refuses: true}, "asked for"},
+		{"Docker's published port", Dummy, docker, Plan{Mode: Dummy, Precedes: true, Refuses: true}, "asked for"},
 		{"another's emulator", Auto, emulator, Plan{Mode: IPTables, Shadows: true}, shadowed},
 	}
 	for _, tt := range tests {
@@ -153,8 +154,8 @@ func TestChosenModeWorks(t *testing.T) {
 					t.Errorf("namespace (-before +after):\n%s", diff)
 				}
 				p.Endpoint, p.Backend = tt.want.Endpoint, tt.want.Backend
-				if p != tt.want {
-					t.Errorf("plan %+v, want %+v", p, tt.want)
+				if diff := cmp.Diff(tt.want, p, planText); diff != "" {
+					t.Errorf("plan (-want +got):\n%s", diff)
 				}
 			})
 		})
@@ -168,7 +169,7 @@ func TestChosenModeWorksWithoutIPTables(t *testing.T) {
 	ns := netns.New(t)
 	before := snapshot(t, ns)
 	p, reason := begin(t, ns, Want{Mode: Auto})
-	if p != loopbackPlan || !strings.Contains(reason, "no iptables program") {
+	if !reflect.DeepEqual(p, loopbackPlan) || !strings.Contains(reason, "no iptables program") {
 		t.Errorf("plan %+v, %s", p, reason)
 	}
 	if word := whoAnswers(t, ns); word != "ours" {
@@ -223,8 +224,13 @@ func TestAdapt(t *testing.T) {
 	bare.noFirewall = ErrNoIPTables
 	empty := newFakeHost()
 	empty.chains[natOutput] = nil
-	failing := newFakeHost()
-	failing.failAt = 1
+	failing := func(call int) *fakeHost {
+		h := newFakeHost()
+		h.failAt = call
+		return h
+	}
+	everybody, bridged := loopbackPlan, loopbackPlan
+	everybody.AnyLocal, bridged.Bridges = true, []string{"docker0"}
 	own := newFakeHost()
 	own.chains[natOutput] = []string{pass(Endpoint), iptablesPlan.jumps()[0].spec}
 	onHost(t)
@@ -236,14 +242,19 @@ func TestAdapt(t *testing.T) {
 		is   Plan
 		err  error
 	}{
-		{"other rules", newFakeHost(), loopbackPlan, Want{}, preceding(loopbackPlan), nil},
-		{"other rules, dummy", newFakeHost(), dummyPlan, Want{ShadowMetadata: true}, preceding(dummyPlan), nil},
+		{"other rules", newFakeHost(), loopbackPlan, Want{}, refusing(preceding(loopbackPlan)), nil},
+		{"other rules, dummy", newFakeHost(), dummyPlan, Want{ShadowMetadata: true}, refusing(preceding(dummyPlan)), nil},
 		{"other rules, iptables", newFakeHost(), iptablesPlan, Want{}, iptablesPlan, nil},
-		{"rules of ours alone", own, loopbackPlan, Want{}, loopbackPlan, nil},
-		{"no rule", empty, dummyPlan, Want{}, dummyPlan, nil},
+		{"rules of ours alone", own, loopbackPlan, Want{}, refusing(loopbackPlan), nil},
+		{"no rule", empty, dummyPlan, Want{}, refusing(dummyPlan), nil},
+		{"other rules for bridges", empty, bridged, Want{}, refusing(preceding(bridged)), nil},
+		{"every local user", empty, everybody, Want{}, everybody, nil},
 		{"no iptables", bare, dummyPlan, Want{}, dummyPlan, nil},
 		{"shadowing", newFakeHost(), iptablesPlan, Want{ShadowMetadata: true}, shadowing(iptablesPlan), nil},
-		{"failure", failing, loopbackPlan, Want{}, loopbackPlan, errInjected},
+		{"failure", failing(1), loopbackPlan, Want{}, loopbackPlan, errInjected},
+		{"failure for bridges", failing(2), bridged, Want{}, preceding(bridged), errInjected},
+		{"no owner match", failing(2), loopbackPlan, Want{}, preceding(loopbackPlan), nil},
+		{"trial stays", failing(3), loopbackPlan, Want{}, refusing(preceding(loopbackPlan)), errInjected},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -251,8 +262,8 @@ func TestAdapt(t *testing.T) {
 			if !errors.Is(err, tt.err) {
 				t.Errorf("error %v, want %v", err, tt.err)
 			}
-			if got != tt.is {
-				t.Errorf("plan %+v, want %+v", got, tt.is)
+			if diff := cmp.Diff(tt.is, got, planText); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
 			}
 		})
 	}

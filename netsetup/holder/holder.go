@@ -137,7 +137,10 @@ func (h *Holder) choose(ctx context.Context) error {
 // NewPlan is what the host should look like in mode, for owner and as wanted. It looks for a free backend port where the
 // mode needs one.
 func NewPlan(ctx context.Context, mode netsetup.Mode, owner Owner, want netsetup.Want) (netsetup.Plan, error) {
-	plan := netsetup.Plan{Mode: mode, Endpoint: netsetup.Endpoint, Backend: netsetup.Endpoint, Owner: owner.UID}
+	plan := netsetup.Plan{
+		Mode: mode, Endpoint: netsetup.Endpoint, Backend: netsetup.Endpoint, Owner: owner.UID,
+		Admitted: want.Admitted, Groups: want.Groups, AnyLocal: want.AnyLocal, Bridges: want.Bridges,
+	}
 	if mode == netsetup.IPTables {
 		plan.ExemptGroup = want.ExemptGroup
 		var err error
@@ -183,7 +186,7 @@ func (h *Holder) Plan() netsetup.Plan { return h.plan }
 // not dismissed but cut off: it then tries in turn.
 func (h *Holder) stop(ctx context.Context) error {
 	var err error
-	if h.plan != (netsetup.Plan{}) {
+	if !h.plan.IsZero() {
 		err = h.host.Down(ctx, h.plan)
 	}
 	h.step("stop", 1, "down")
