@@ -49,7 +49,7 @@ func inTheWay(s *netlink.Socket, addr netip.AddrPort, device uint32) (netip.Addr
 	if s.ID.Interface != 0 && s.ID.Interface != device {
 		return netip.AddrPort{}, false
 	}
-	in := ip.IsUnspecified() || ip == addr.Addr()
+	in := ip.IsUnspecified() || addr.Addr().IsUnspecified() || ip == addr.Addr()
 	return netip.AddrPortFrom(ip, addr.Port()), in
 }
 

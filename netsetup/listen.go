@@ -45,28 +45,55 @@ func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
+	return listenOnDevice(ctx, p.Backend, p.device())
+}
+
+// ListenBridge opens the plan's listener for the containers of a bridge, as [Listen] does for local clients: bound to the
+// bridge, on the endpoint where the plan has that on a device, else on the backend's port of every address, since
+// PREROUTING redirects to the bridge's own. It ends with the bridge: one made again needs a new listener. What comes from
+// other devices does not reach it, but a local client that dials an address of the bridge does: see [Plan].
+func ListenBridge(ctx context.Context, p Plan, b Bridge) (*net.TCPListener, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if b.Problem != "" {
+		return nil, fmt.Errorf("listening for bridge %q: %s: %w", b.Name, b.Problem, errors.ErrUnsupported)
+	}
+	if p.onAddress() {
+		return listenOnDevice(ctx, p.Endpoint, b.Name)
+	}
+	addr := netip.IPv4Unspecified()
+	if without("device") { // unbound, every address would exclude the listener for local clients
+		addr = b.Addresses[0]
+	}
+	return listenOnDevice(ctx, netip.AddrPortFrom(addr, p.Backend.Port()), b.Name)
+}
+
+func listenOnDevice(ctx context.Context, addr netip.AddrPort, device string) (*net.TCPListener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = confine(int(fd), p.device()) }), err)
+		return errors.Join(c.Control(func(fd uintptr) { err = confine(int(fd), device) }), err)
 	}}
 	config.SetMultipathTCP(false)
-	ln, err := config.Listen(ctx, "tcp4", p.Backend.String())
+	ln, err := config.Listen(ctx, "tcp4", addr.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &InUseError{Addr: p.Backend, Holder: holder(p.Backend, p.device()), Err: err}
+		return nil, &InUseError{Addr: addr, Holder: holder(addr, device), Err: err}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listening on %q: %w", p.Backend, err)
+		return nil, fmt.Errorf("listening on %q: %w", addr, err)
 	}
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("listening on %q: %w", p.Backend, errors.ErrUnsupported), ln.Close())
+		return nil, errors.Join(fmt.Errorf("listening on %q: %w", addr, errors.ErrUnsupported), ln.Close())
 	}
 	return tcp, nil
 }
 
 // confine sets, before bind(2), what the listener's safety and order of start need.
 func confine(fd int, device string) error {
-	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device); err != nil {
-		return fmt.Errorf("binding to device %q: %w", device, err)
+	if !without("device") {
+		if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device); err != nil {
+			return fmt.Errorf("binding to device %q: %w", device, err)
+		}
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1); err != nil {
 		return fmt.Errorf("setting %q: %w", "IP_FREEBIND", err)
@@ -78,7 +105,11 @@ func confine(fd int, device string) error {
 // returns the [*InUseError] of the first it tried.
 func FreeBackendPort(context.Context) (netip.AddrPort, error) {
 	var first error
-	for port := uint16(firstBackendPort); port >= lastBackendPort; port-- {
+	highest, lowest := uint16(firstBackendPort), uint16(lastBackendPort)
+	if without("privileged") {
+		highest, lowest = 8981, 8901
+	}
+	for port := highest; port >= lowest; port-- {
 		backend := netip.AddrPortFrom(backendAddr, port)
 		err := tryBind(backend)
 		if err == nil {
@@ -91,7 +122,7 @@ func FreeBackendPort(context.Context) (netip.AddrPort, error) {
 			first = &InUseError{Addr: backend, Holder: holder(backend, loopbackDevice), Err: err}
 		}
 	}
-	return netip.AddrPort{}, fmt.Errorf("looking for a free port from %d to %d: %w", lastBackendPort, firstBackendPort, first)
+	return netip.AddrPort{}, fmt.Errorf("looking for a free port from %d to %d: %w", lowest, highest, first)
 }
 
 // tryBind tells whether a listener could be bound to an address. It does not listen: as long as nobody does, who dials the

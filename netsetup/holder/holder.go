@@ -37,6 +37,7 @@ type Holder struct {
 	reason   string
 	endpoint *os.File // the listener clients reach
 	control  *os.File // the listener of the control socket
+	zones    zones    // the bridges, each with its listener
 }
 
 // lock makes a holder that has nothing yet but the namespace's state, locked. The caller stops it.
@@ -97,6 +98,9 @@ func (h *Holder) intercept(ctx context.Context) error {
 		return err
 	}
 	if err := h.listen(ctx); err != nil {
+		return err
+	}
+	if err := h.zones.start(ctx, h.plan, h.options.Log); err != nil {
 		return err
 	}
 	h.step("start", 5, "listen")
@@ -190,6 +194,7 @@ func (h *Holder) stop(ctx context.Context) error {
 		err = h.host.Down(ctx, h.plan)
 	}
 	h.step("stop", 1, "down")
+	h.zones.stop()
 	for _, f := range []*os.File{h.endpoint, h.control} {
 		if f != nil {
 			err = errors.Join(err, f.Close())
@@ -206,7 +211,7 @@ func (h *Holder) stop(ctx context.Context) error {
 	return errors.Join(err, h.state.Remove())
 }
 
-// attend serves one server on its link, which has said hello: it hands over the listeners, dials itself through the
+// attend serves one server on its link, which has said hello: it hands over the listeners, those of the bridges too, dials itself through the
 // interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked, errServerGone,
 // the cause of ctx's end, the janitor's death or a failed check.
 func (h *Holder) attend(ctx context.Context, p *peer) error {
@@ -220,6 +225,10 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 	h.step("start", 6, "offer")
 	ctx, cancel := h.watched(ctx)
 	defer cancel()
+	if err := h.zones.attach(p); err != nil {
+		return err
+	}
+	defer h.zones.detach()
 	if err := h.dialSelf(ctx, p); err != nil {
 		return err
 	}

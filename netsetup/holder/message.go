@@ -13,6 +13,7 @@ type Kind string
 const (
 	KindHello   Kind = "hello"   // server: configuration is valid, hand me the listeners
 	KindOffer   Kind = "offer"   // holder: the listeners, as file descriptors, and what they are
+	KindZone    Kind = "zone"    // holder: a bridge, with its listener where it is served; from now on at any time
 	KindCheck   Kind = "check"   // holder: the next connection from this socket inode is mine
 	KindExpect  Kind = "expect"  // server: let it come
 	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
@@ -30,6 +31,7 @@ const (
 type Message struct {
 	Kind    Kind             `json:"kind"`
 	Offer   *Offer           `json:"offer,omitempty"`
+	Zone    *Zone            `json:"zone,omitempty"`
 	Inode   uint64           `json:"inode,omitempty"`
 	UID     uint32           `json:"uid,omitempty"`
 	ID      uint64           `json:"id,omitempty"`
