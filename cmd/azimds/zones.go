@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -35,6 +34,7 @@ type zoneServer interface {
 // zone is one bridge. It is served while it has a listener.
 type zone struct {
 	bridge atomic.Pointer[holder.Zone]
+	served bool
 	stop   context.CancelFunc // requests under way go on for as long as they may
 }
 
@@ -52,17 +52,20 @@ func (z *zones) follow(m holder.Message, files []*os.File) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if known := z.known[b.Name]; known != nil && (b.Gone || b.Problem != "" || len(files) == 1) {
+	known := z.known[b.Name]
+	if known != nil && known.served && len(files) == 1 && known.bridge.Load().Index == b.Index {
+		known.bridge.Store(b) // its addresses have changed
+		return nil
+	}
+	if known != nil {
 		known.stop()
 		delete(z.known, b.Name)
 	}
-	switch known := z.known[b.Name]; {
+	switch {
 	case b.Gone:
 		z.log.Info("a bridge is gone", "zone", b.Name)
 	case len(files) == 1:
 		return z.begin(b, files[0])
-	case known != nil:
-		known.bridge.Store(b) // its addresses have changed
 	default:
 		z.log.Warn("a bridge is not served", "zone", b.Name, "reason", b.Problem)
 		z.known[b.Name] = stopped(b)
@@ -83,15 +86,15 @@ func (z *zones) begin(b *holder.Zone, listener *os.File) error {
 		return fmt.Errorf("opening the listener of bridge %q: %w", b.Name, err)
 	}
 	ctx, stop := context.WithCancel(z.ctx)
-	own := &zone{stop: stop}
+	own := &zone{served: true, stop: stop}
 	own.bridge.Store(b)
 	z.known[b.Name] = own
 	z.log.Info("a bridge is served", "zone", b.Name, "subnets", b.Subnets)
 	z.running.Go(func() {
 		defer stop()
 		err := z.serve.ServeZone(ctx, ln, &imds.Zone{Bridge: b.Name, Contains: own.contains})
-		if err != nil && !errors.Is(err, net.ErrClosed) { // of a bridge that has gone meanwhile
-			z.log.Error("serving a bridge", "zone", b.Name, "error", err)
+		if err != nil { // the holder has closed the listener, and says so, or did not and has ended
+			z.log.Debug("serving a bridge", "zone", b.Name, "error", err)
 		}
 	})
 	return nil

@@ -1,8 +1,6 @@
 package holder
 
 import (
-	"net/netip"
-
 	"azimds/netsetup"
 )
 
@@ -17,7 +15,6 @@ const (
 	KindCheck   Kind = "check"   // holder: the next connection from this socket inode is mine
 	KindExpect  Kind = "expect"  // server: let it come
 	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
-	KindZone    Kind = "zone"    // holder: a bridge's listener, as a file descriptor; or that it has changed, or is gone
 	KindReady   Kind = "ready"   // holder: seen and answered; the interception works
 	KindAsk     Kind = "ask"     // server: is this socket in the command's process tree; or: report
 	KindFind    Kind = "find"    // server: whose is this socket, whom I may not look at; answered as an ask
@@ -38,7 +35,6 @@ type Message struct {
 	InTree  bool             `json:"in_tree,omitempty"`
 	Report  *netsetup.Report `json:"report,omitempty"`
 	Process *Process         `json:"process,omitempty"`
-	Zone    *Zone            `json:"zone,omitempty"`
 	Failure *Failure         `json:"failure,omitempty"`
 	Error   string           `json:"error,omitempty"`
 }
@@ -48,16 +44,6 @@ type Process struct {
 	PID        int    `json:"pid"`
 	Executable string `json:"exe,omitempty"`
 	Command    string `json:"command,omitempty"`
-}
-
-// Zone is a bridge.
-type Zone struct {
-	Name      string         `json:"name"`
-	Index     int            `json:"index"`
-	Subnets   []netip.Prefix `json:"subnets,omitempty"`
-	Addresses []netip.Addr   `json:"addresses,omitempty"`
-	Problem   string         `json:"problem,omitempty"`
-	Gone      bool           `json:"gone,omitempty"`
 }
 
 // Offer describes the listeners that travel with it: the endpoint's, then the control socket's.
