@@ -56,9 +56,9 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 	if !cmd.Flags().Changed("log-level") {
 		c.Log.Level = max(c.Log.Level, slog.LevelWarn) // the terminal is the command's
 	}
-	lines := newLogWriter(os.Stderr)
+	lines := openLogs(os.Stderr)
 	defer lines.Close()
-	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: logger(lines, c.Log.Format, c.Log.Level), environ: os.Environ()}
+	o := launchOptions{config: c, args: execArgs(cmd, c), quiet: true, log: lines.logger(c.Log.Format, c.Log.Level), environ: os.Environ()}
 	if err := scrub(); err != nil {
 		return err
 	}

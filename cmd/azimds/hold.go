@@ -63,7 +63,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 	if err != nil {
 		return err
 	}
-	lines := newLogWriter(os.Stderr)
+	lines := openLogs(os.Stderr)
 	defer lines.Close()
 	return hold(ctx, os.Stdin, holder.Options{
 		Want:       want,
@@ -75,7 +75,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		InTree:     inTree(tree),
 		Find:       findProcess,
 		Stderr:     adoptStderr,
-		Log:        logger(lines, c.Log.Format, c.Log.Level),
+		Log:        lines.logger(c.Log.Format, c.Log.Level),
 		After:      stopHere,
 	})
 }
@@ -114,10 +114,10 @@ func newJanitor() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lines := newLogWriter(os.Stderr)
+			lines := openLogs(os.Stderr)
 			defer lines.Close()
 			usual := config.Default().Log
-			log := logger(lines, usual.Format, usual.Level)
+			log := lines.logger(usual.Format, usual.Level)
 			return holder.RunJanitor(cmd.Context(), state, os.Stdin, os.Stdout, netsetup.NewHost(netsetup.Options{}), log)
 		},
 	}

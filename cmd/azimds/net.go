@@ -87,7 +87,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
-	lines := newLogWriter(os.Stderr)
+	lines := openLogs(os.Stderr)
 	defer lines.Close()
 	return holder.Hold(ctx, holder.Options{
 		Want:        want,
@@ -98,7 +98,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		Explain:     explain,
 		InTree:      inTree(0),
 		Find:        findProcess,
-		Log:         logger(lines, c.Log.Format, c.Log.Level),
+		Log:         lines.logger(c.Log.Format, c.Log.Level),
 		After:       stopHere,
 	}, func(h *holder.Holder) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s  held for %s; start the server as that user: azimds serve\n", h.Plan(), owner)

@@ -64,9 +64,9 @@ func runForeground(cmd *cobra.Command, readyFD int) error {
 	defer stop()
 	hangup, stopHangups := hangups()
 	defer stopHangups()
-	lines := newLogWriter(os.Stderr)
+	lines := openLogs(os.Stderr)
 	defer lines.Close()
-	o := launchOptions{config: c, args: passOn(cmd), log: logger(lines, c.Log.Format, c.Log.Level), environ: environ}
+	o := launchOptions{config: c, args: passOn(cmd), log: lines.logger(c.Log.Format, c.Log.Level), environ: environ}
 	l, err := start(ctx, o)
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	lines := newLogWriter(cmd.ErrOrStderr())
+	lines := openLogs(cmd.ErrOrStderr())
 	defer lines.Close()
 	variables := toolVariables()
 	credential, err := openCredential(c, lines)
@@ -86,7 +86,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	level.Set(c.Log.Level)
 	s := &server{
 		config: c, credential: credential, link: link, quiet: o.quiet, settings: read, variables: variables,
-		out: cmd.OutOrStdout(), stderr: lines, log: logger(lines, c.Log.Format, level), level: level, terminal: openTerminal(),
+		out: cmd.OutOrStdout(), stderr: lines, log: lines.logger(c.Log.Format, level), level: level, terminal: openTerminal(),
 	}
 	var stopHangups func()
 	s.hangups, stopHangups = hangups()

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -137,13 +135,4 @@ func load(cmd *cobra.Command, actsAsRoot bool) (config.Loaded, error) {
 		return config.Loaded{}, &configError{err: err, flag: cmd.CommandPath()}
 	}
 	return loaded, nil
-}
-
-// logger writes log lines of a level and above to w.
-func logger(w io.Writer, format config.Format, level slog.Leveler) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if format == config.FormatJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }

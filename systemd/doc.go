@@ -1,0 +1,2 @@
+// Package systemd is what azimds knows of systemd: how its log reaches journald as entries with fields of their own.
+package systemd
