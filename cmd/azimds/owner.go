@@ -52,8 +52,7 @@ func environFor(o holder.Owner, environ []string) []string {
 }
 
 // passedOn are the variables that a server of another user gets: where programs, certificates, proxies and the journal are, and
-// words.
-// The rest is root's own, as SUDO_COMMAND, SSH_AUTH_SOCK or a secret of something else.
+// words. The rest is root's own, as SUDO_COMMAND, SSH_AUTH_SOCK or a secret of something else.
 var passedOn = []string{
 	"PATH", "TERM", "LANG", "LANGUAGE", "TZ", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
 	"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "JOURNAL_STREAM",
