@@ -40,6 +40,8 @@ type agent struct {
 	failures atomic.Uint64
 	refused  atomic.Uint64
 
+	hub control.Hub // of who watches
+
 	mu     sync.Mutex
 	recent []control.Activity
 	asked  uint64
@@ -126,7 +128,7 @@ func (a *agent) inTree(inode uint64) (bool, error) {
 	return answer.InTree, nil
 }
 
-// observe counts and remembers what the metadata endpoint did.
+// observe counts and remembers what the metadata endpoint did, and tells who watches.
 func (a *agent) observe(e imds.Event) {
 	if a.ours(e.Caller) {
 		return
@@ -143,10 +145,8 @@ func (a *agent) observe(e imds.Event) {
 	default:
 		a.requests.Add(1)
 	}
-	seen := control.Activity{Time: e.At, Route: e.Route, Status: e.Status, Resource: e.Resource, Reason: e.Reason}
-	if e.Caller.Known() && e.Caller.Bridge == "" {
-		seen.UID = &e.Caller.UID
-	}
+	seen := activity(e)
+	a.hub.Publish(seen)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.recent) == rememberedCallers {
@@ -270,6 +270,9 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 
 // Refresh drops cached tokens: the next request for each is put to the credential.
 func (a *agent) Refresh(resource string) int { return a.supply.Load().drop(resource) }
+
+// Watch has a watcher get each activity from now on.
+func (a *agent) Watch() (*control.Watcher, error) { return a.hub.Watch() }
 
 // ask puts a question to the holder and waits for the answer.
 func (a *agent) ask(ctx context.Context, m holder.Message) (holder.Message, error) {

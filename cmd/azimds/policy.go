@@ -122,7 +122,7 @@ func explainPolicy(cmd *cobra.Command, q question) (explanation, error) {
 	if err != nil {
 		return explanation{}, err
 	}
-	e := explanation{Caller: callerText(who, name), Admitted: true, Resource: q.resource}
+	e := explanation{Caller: subjectText(who, name), Admitted: true, Resource: q.resource}
 	if who.Zone == policy.Local {
 		refusal, refused := errors.AsType[*policy.Refusal](a.Admit(who, name))
 		if relay := (caller.Process{Executable: q.executable}).Relay(); !refused && relay != "" {
@@ -180,7 +180,7 @@ func (q question) caller(owner uint32) (policy.Caller, string, error) {
 	return c, users.Name(c.UID), nil
 }
 
-func callerText(c policy.Caller, name string) string {
+func subjectText(c policy.Caller, name string) string {
 	if c.Zone != policy.Local {
 		if c.Address.IsValid() {
 			return fmt.Sprintf("%s behind bridge %s", c.Address, c.Zone)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 
@@ -16,7 +17,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	v, _ := buildVersion()
 	supply := a.supply.Load()
 	s := control.Status{
-		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{},
+		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{}, Zones: a.zoneStates(), Notes: a.notes(),
 		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
 		Server: os.Getpid(), Holder: a.offer.Holder,
 		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
@@ -51,6 +52,33 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 		s.Callers = append(s.Callers, a.recent[len(a.recent)-1-i])
 	}
 	return s, nil
+}
+
+// zoneStates are the bridges that are configured and there.
+func (a *agent) zoneStates() []control.Zone {
+	states := []control.Zone{}
+	for _, z := range a.zones.list() {
+		state := control.Zone{Name: z.Name, Problem: z.Problem}
+		for _, subnet := range z.Subnets {
+			state.Subnets = append(state.Subnets, subnet.String())
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+// notes are what a person should know of this machine: where it cannot keep somebody out.
+func (a *agent) notes() []string {
+	notes := []string{}
+	if doubt := a.keeper.cgroups.Doubt(); doubt != "" {
+		notes = append(notes, "containers on this network cannot all be told from your own programs: "+doubt)
+	}
+	port := int(a.offer.Plan.Backend.Port())
+	if start, err := netsetup.UnprivilegedPortStart(); err == nil && port >= start {
+		notes = append(notes, fmt.Sprintf("any local user can listen on port %d when azimds is gone: net.ipv4.ip_unprivileged_port_start is %d",
+			port, start))
+	}
+	return notes
 }
 
 func selectorText(s token.Selector) string {

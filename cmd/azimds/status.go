@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ something is wrong.`,
 
 // healthy tells whether there is nothing for a person to do.
 func healthy(s control.Status) bool {
+	if slices.ContainsFunc(s.Zones, func(z control.Zone) bool { return z.Problem != "" }) {
+		return false
+	}
 	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil
 }
 
@@ -103,6 +107,12 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
 	field("mode", "%s: %s", s.Mode, s.Reason)
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
+	for i, z := range s.Zones {
+		field(first(i, "zones"), "%s", zoneText(z))
+	}
+	for i, note := range s.Notes {
+		field(first(i, "notes"), "%s", note)
+	}
 	field("credential", "%s", s.Source)
 	field("account", "%s", accountText(s.Account))
 	if s.Account.Type == accountType(false) {
@@ -125,24 +135,36 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	field("requests", "%d, tokens %d, failures %d, callers refused %d", s.Counts.Requests, s.Counts.Tokens, s.Counts.Failures, s.Counts.Refused)
 	for i, c := range s.Cached {
-		name := ""
-		if i == 0 {
-			name = "cached"
-		}
-		field(name, "%s%s for %s", c.Resource, parenthesised(c.Identity), round(c.Expires.Sub(now)))
+		field(first(i, "cached"), "%s%s for %s", c.Resource, parenthesised(c.Identity), round(c.Expires.Sub(now)))
 		if c.Error != "" {
 			field("", "  not renewed: %s", c.Error)
 		}
 	}
 	for i, a := range s.Callers {
-		name := ""
-		if i == 0 {
-			name = "callers"
-		}
-		field(name, "%s", activityText(a))
+		field(first(i, "callers"), "%s", statusText(a))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// first is the name of a field, for the first of its lines.
+func first(i int, name string) string {
+	if i == 0 {
+		return name
+	}
+	return ""
+}
+
+// zoneText is a zone in a line: its addresses, or why it is not served.
+func zoneText(z control.Zone) string {
+	switch {
+	case z.Problem != "":
+		return z.Name + ": NOT SERVED: " + z.Problem
+	case len(z.Subnets) == 0:
+		return z.Name
+	default:
+		return z.Name + ": " + strings.Join(z.Subnets, ", ")
+	}
 }
 
 // withHint is a reason and the command that helps, if one does.
@@ -158,22 +180,6 @@ func parenthesised(s string) string {
 		return ""
 	}
 	return " (" + s + ")"
-}
-
-// activityText is one request in a line.
-func activityText(a control.Activity) string {
-	who := "uid unknown"
-	if a.UID != nil {
-		who = fmt.Sprintf("uid %d", *a.UID)
-	}
-	what := fmt.Sprintf("%s %d %s", a.Route, a.Status, a.Resource)
-	switch {
-	case a.Status == 0:
-		what = "refused: " + a.Reason
-	case a.Reason != "":
-		what += " (" + a.Reason + ")"
-	}
-	return strings.TrimSpace(fmt.Sprintf("%s  %s  %s", a.Time.Local().Format(time.TimeOnly), who, what))
 }
 
 func round(d time.Duration) time.Duration { return d.Round(time.Second) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -108,3 +109,14 @@ func (z *zone) contains(a netip.Addr) bool {
 
 // wait waits until no bridge is served any more.
 func (z *zones) wait() { z.running.Wait() }
+
+// list is what is known of bridges, by name.
+func (z *zones) list() []holder.Zone {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	var all []holder.Zone
+	for _, name := range slices.Sorted(maps.Keys(z.known)) {
+		all = append(all, *z.known[name].bridge.Load())
+	}
+	return all
+}

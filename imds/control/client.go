@@ -62,23 +62,11 @@ func (c *Client) Stop(ctx context.Context) error {
 const maxReply = 4 << 20
 
 func (c *Client) call(ctx context.Context, method, path string, form url.Values, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://azimds"+path, strings.NewReader(form.Encode()))
+	resp, err := c.do(ctx, method, path, form)
 	if err != nil {
-		return fmt.Errorf("asking the agent: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := c.http.Do(req)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("asking the agent at %q: %w", c.path, ErrNoAgent)
-	case err != nil:
-		return fmt.Errorf("asking the agent at %q: %w", c.path, err)
+		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= http.StatusBadRequest {
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return fmt.Errorf("asking the agent: it answered %q: %w", strings.TrimSpace(string(text)), errors.Join(errRefused, err))
-	}
 	if into == nil {
 		return nil
 	}
@@ -86,6 +74,28 @@ func (c *Client) call(ctx context.Context, method, path string, form url.Values,
 		return fmt.Errorf("decoding the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// do asks the agent. The caller closes the answer's body.
+func (c *Client) do(ctx context.Context, method, path string, form url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://azimds"+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := c.http.Do(req)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("asking the agent at %q: %w", c.path, ErrNoAgent)
+	case err != nil:
+		return nil, fmt.Errorf("asking the agent at %q: %w", c.path, err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	return nil, fmt.Errorf("asking the agent: it answered %q: %w", strings.TrimSpace(string(text)), errors.Join(errRefused, err))
 }
 
 // errRefused says that the agent could not do what it was asked.

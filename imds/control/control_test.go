@@ -45,6 +45,12 @@ func askAll(c *Client) {
 	fmt.Printf("status %s %v\n", status.Version, err)
 	reply, err := c.Token(context.Background(), "https://vault.azure.net")
 	fmt.Printf("token %s%s %v\n", reply.AccessToken, reply.Error, err)
+	nobody := errors.New("enough")
+	err = c.Watch(context.Background(), func(w Watched, _ []byte) error {
+		fmt.Printf("watched %s\n", w.Route)
+		return nobody
+	})
+	fmt.Printf("watch %v\n", err)
 	fmt.Printf("stop %v\n", c.Stop(context.Background()))
 }
 
@@ -55,6 +61,8 @@ type fakeAgent struct {
 	asked   atomic.Pointer[token.Request]
 	pid     atomic.Int64
 	stopped atomic.Bool
+	hub     Hub
+	watched func() // is called when somebody watches
 }
 
 var expires = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -75,6 +83,14 @@ func (a *fakeAgent) Token(ctx context.Context, pid int, r token.Request) (token.
 }
 
 func (a *fakeAgent) Refresh(resource string) int { return len(resource) }
+
+func (a *fakeAgent) Watch() (*Watcher, error) {
+	w, err := a.hub.Watch()
+	if err == nil && a.watched != nil {
+		a.watched()
+	}
+	return w, err
+}
 
 func (a *fakeAgent) Stop(context.Context) error {
 	a.stopped.Store(true)
@@ -287,6 +303,7 @@ func TestServeRefuses(t *testing.T) {
 	}{
 		{http.MethodPost, "/status", http.StatusMethodNotAllowed},
 		{http.MethodGet, "/token?resource=x", http.StatusMethodNotAllowed},
+		{http.MethodPost, "/watch", http.StatusMethodNotAllowed},
 		{http.MethodGet, "/stop", http.StatusMethodNotAllowed},
 		{http.MethodGet, "/refresh", http.StatusMethodNotAllowed},
 		{http.MethodGet, "/metadata/identity/oauth2/token?resource=x", http.StatusNotFound},
@@ -316,6 +333,7 @@ func TestServeIsForTheOwner(t *testing.T) {
 	netns.Root(t)
 	const owner, other = 4242, 4244
 	var agent fakeAgent
+	agent.watched = func() { agent.hub.Publish(Activity{Route: "token"}) }
 	s := start(t, owner, &agent)
 	askAs := func(uid uint32) string {
 		cmd := exec.Command("/proc/self/exe")
@@ -329,16 +347,16 @@ func TestServeIsForTheOwner(t *testing.T) {
 		}
 		return string(out)
 	}
-	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nstop <nil>\n"; got != want {
+	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
 		t.Errorf("the owner got:\n%swant:\n%s", got, want)
 	}
 	agent.asked.Store(nil)
-	if got, want := askAs(0), "status 1.2.3 <nil>\ntoken tokens are for uid 4242 alone <nil>\nstop <nil>\n"; got != want {
+	if got, want := askAs(0), "status 1.2.3 <nil>\ntoken tokens are for uid 4242 alone <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
 		t.Errorf("root got:\n%swant:\n%s", got, want)
 	}
 	agent.stopped.Store(false)
 	for line := range strings.Lines(askAs(other)) {
-		if strings.Contains(line, "<nil>") || strings.Contains(line, "1.2.3") {
+		if strings.Contains(line, "<nil>") || strings.Contains(line, "watched") || strings.Contains(line, "1.2.3") {
 			t.Errorf("another user got %s", line)
 		}
 	}

@@ -32,6 +32,8 @@ type Agent interface {
 	Refresh(resource string) int
 	// Stop takes the agent down and returns when the interception is gone.
 	Stop(ctx context.Context) error
+	// Watch has a watcher get each activity from now on.
+	Watch() (*Watcher, error)
 }
 
 // TokenReply answers a token request. It goes to the owner only.
@@ -47,11 +49,11 @@ type RefreshReply struct {
 	Dropped int `json:"dropped"`
 }
 
-// Serve answers on ln until ctx ends. Peers other than owner and root are hung up on; root may look and stop, and gets no
-// token unless root is the owner.
+// Serve answers on ln until ctx ends. Peers other than owner and root are hung up on; root may look, watch and stop, and
+// gets no token unless root is the owner.
 func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler:           http.MaxBytesHandler(handler(owner, agent, log), maxBody),
+		Handler:           http.MaxBytesHandler(handler(ctx, owner, agent, log), maxBody),
 		ReadHeaderTimeout: readLimit,
 		ReadTimeout:       readLimit,
 		MaxHeaderBytes:    16 << 10,
@@ -82,8 +84,9 @@ func Serve(ctx context.Context, ln *net.UnixListener, owner uint32, agent Agent,
 	return err
 }
 
-// handler routes requests to agent.
-func handler(owner uint32, agent Agent, log *slog.Logger) http.Handler {
+// handler routes requests to agent. Requests have contexts of their own: the end of serving leaves them a moment, but for
+// those that would go on for ever.
+func handler(serving context.Context, owner uint32, agent Agent, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := agent.Status(r.Context())
@@ -93,6 +96,7 @@ func handler(owner uint32, agent Agent, log *slog.Logger) http.Handler {
 		}
 		reply(w, log, status)
 	})
+	mux.HandleFunc("GET /watch", func(w http.ResponseWriter, r *http.Request) { serveWatch(serving, w, r, agent, log) })
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := r.Context().Value(peerKey{}).(*unix.Ucred)
 		if !ok || peer.Uid != owner {

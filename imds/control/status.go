@@ -15,6 +15,8 @@ type Status struct {
 	Plan       []string   `json:"plan"`
 	Residue    []string   `json:"residue"` // of ours in the kernel, and should not be
 	Delta      []string   `json:"delta"`   // should be in the kernel, and is not
+	Zones      []Zone     `json:"zones"`
+	Notes      []string   `json:"notes"` // what a person should know of this machine
 	Tree       int        `json:"tree,omitempty"`
 	Credential string     `json:"credential"`
 	Source     string     `json:"source"` // the credential in words; of one that chooses, what was chosen
@@ -66,12 +68,9 @@ type Counts struct {
 	Refused  uint64 `json:"refused"` // connections of callers who may not talk to the agent
 }
 
-// Activity is one request, or one refused connection.
-type Activity struct {
-	Time     time.Time `json:"time"`
-	UID      *uint32   `json:"uid,omitempty"` // nil when the kernel could not say
-	Route    string    `json:"route"`
-	Status   int       `json:"status,omitempty"` // HTTP; 0 for a refused connection
-	Resource string    `json:"resource,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
+// Zone is a bridge whose containers are served, or the local device.
+type Zone struct {
+	Name    string   `json:"name"`
+	Subnets []string `json:"subnets"`
+	Problem string   `json:"problem,omitempty"` // why it is not served; "" when it is
 }
