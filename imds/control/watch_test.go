@@ -33,18 +33,22 @@ func TestWatch(t *testing.T) {
 	}
 	s := start(t, myself(), &agent)
 	var got []Activity
+	ended := make(chan error, 1)
 	err := NewClient(s.path).Watch(t.Context(), func(w Watched, line []byte) error {
 		if again, err := json.Marshal(w); err != nil || string(again) != string(line) {
 			t.Errorf("the line is %s, and the value %s, %v", line, again, err)
 		}
 		got = append(got, w.Activity)
 		if len(got) == len(sent) {
-			go s.stop() // waits for this very request to end
+			go func() { ended <- s.stop() }() // which waits for this very request
 		}
 		return nil
 	})
 	if err != nil {
-		t.Errorf("Watch returned %v at the agent's end", err)
+		t.Fatalf("Watch returned %v at the agent's end", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Serve returned %v", err)
 	}
 	if diff := cmp.Diff(sent, got); diff != "" {
 		t.Errorf("activities (-want +got):\n%s", diff)

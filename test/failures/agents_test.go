@@ -7,7 +7,7 @@ func agents() []failure {
 	runs := func(w *world) { w.agent("--credential emulated") }
 	held := func(w *world) { w.stop = w.start(patUID, "sudo azimds net up") }
 	none := func(does string) failure {
-		return failure{name: "no agent for " + does, env: emulated, does: does, mends: does != "azimds stop"}
+		return failure{name: "no agent for " + does, env: emulated, does: does, mends: does != "azimds stop" && does != "azimds watch"}
 	}
 	of := func(does string) failure {
 		return failure{name: "somebody else's agent for " + does, as: samUID, given: runs, does: does}
@@ -17,12 +17,15 @@ func agents() []failure {
 		{name: "second holder", given: runs, env: emulated, does: "sudo azimds net up"},
 		{name: "second holder of another kind", given: held, env: emulated, does: "azimds run"},
 		{name: "cleanup while an agent lives", given: runs, as: rootUID, does: "azimds cleanup"},
-		none("azimds status"), none("azimds token " + vault), none("azimds refresh"), none("azimds stop"),
+		none("azimds status"), none("azimds token " + vault), none("azimds refresh"), none("azimds watch"),
+		none("azimds stop"),
 		{name: "no holder", env: emulated, does: "azimds serve"},
 		{name: "no server", given: held, env: emulated, does: "azimds status", mends: true},
+		{name: "no server to watch", given: held, env: emulated, does: "azimds watch"},
 		{name: "no server to stop", given: held, env: emulated, does: "azimds stop"},
 		{name: "not the owner's server", given: held, as: samUID, env: emulated, does: "azimds serve"},
-		of("azimds status"), of("azimds token " + vault), of("azimds refresh"), of("azimds stop"),
+		of("azimds status"), of("azimds token " + vault), of("azimds refresh"), of("azimds watch"),
+		of("azimds stop"),
 		{name: "outside the command that is served", does: "azimds token " + vault, given: func(w *world) {
 			w.stop = w.start(patUID, `azimds exec --credential emulated -- sh -c 'trap "exit 0" TERM; echo azimds answers at; while :; do sleep 0.1; done'`)
 		}},
