@@ -49,10 +49,14 @@ func TestRelay(t *testing.T) {
 		relay   string
 	}{
 		{Process{Executable: "/usr/bin/slirp4netns"}, "slirp4netns"},
-		{Process{Executable: "/usr/bin/passt.avx2"}, "passt.avx2"},
-		{Process{Executable: "/usr/bin/qemu-system-x86_64"}, "qemu-system-x86_64"},
-		{Process{Command: "qemu-system-x86"}, "qemu-system-x86"},
-		{Process{Executable: "/usr/sbin/sshd"}, "sshd"},
+		{Process{Executable: "/usr/bin/passt.avx2"}, "pasta"},
+		{Process{Command: "passt.avx2"}, "pasta"},
+		{Process{Executable: "/usr/bin/qemu-system-x86_64"}, "qemu"},
+		{Process{Command: "qemu-system-x86"}, "qemu"},
+		{Process{Executable: "/usr/sbin/sshd"}, "ssh"},
+		{Process{Executable: "/usr/lib/openssh/sshd-session"}, "ssh"},
+		{Process{Executable: "/usr/bin/ssh"}, "ssh"},
+		{Process{Executable: "/usr/bin/ssh-agent"}, ""},
 		{Process{Executable: "/usr/bin/curl", Command: "sshd"}, ""},
 		{Process{Executable: "/home/pat/ssh-tool"}, ""},
 		{Process{}, ""},

@@ -2,24 +2,40 @@ package caller
 
 import (
 	"path"
-	"regexp"
+	"strings"
 )
 
-// relays are programs that dial for others: their socket says who started them and not who asks. Rootless containers reach the
-// network through the first ones, emulators' guests through the next, and other machines through the last.
-var relays = regexp.MustCompile(`^(slirp4netns|pasta(\.avx2)?|passt(\.avx2)?|rootlesskit|rootlessport|rootlesskit-doc.*|vpnkit|gvproxy|` +
-	`qemu-system-.*|qemu-kvm|ssh|sshd|sshd-session|dropbear)$`)
+// relays are programs that dial for others, by what they are called here: their socket says who started them and not who asks.
+// Rootless containers reach the network through the first ones, emulators' guests through the next, other machines through ssh.
+var relays = []struct{ prefix, name string }{
+	{"slirp4netns", "slirp4netns"},
+	{"pasta", "pasta"}, // Debian's is a link to passt, which becomes passt.avx2 where the processor can
+	{"passt", "pasta"},
+	{"rootlesskit", "rootlesskit"},
+	{"rootlessport", "rootlesskit"},
+	{"vpnkit", "vpnkit"},
+	{"gvproxy", "gvproxy"},
+	{"qemu-system-", "qemu"},
+	{"qemu-kvm", "qemu"},
+	{"sshd", "ssh"}, // ssh -L and -D arrive here; sshd-session of OpenSSH 9.8
+	{"dropbear", "ssh"},
+}
 
-// Relay is the name of the relay that a process is, "" if it is none that is known. It goes by the executable and, where that
-// may not be read, by the name that the process has given itself. It is no boundary against code of the same user, which can
-// be any program; against a container it is one, since that cannot choose what carries its traffic.
+// Relay is what a relay that is known is called, "" for any other program. It goes by the executable and, where that may not be
+// read, by the name that the process has given itself. It is no boundary against code of the same user, which can be any
+// program; against what is behind the relay it is one, since that cannot choose what carries its traffic.
 func (p Process) Relay() string {
-	name := path.Base(p.Executable)
-	if p.Executable == "" {
-		name = p.Command
+	name := p.Command
+	if p.Executable != "" {
+		name = path.Base(p.Executable)
 	}
-	if relays.MatchString(name) {
-		return name
+	if name == "ssh" { // ssh -R; ssh-agent and others of that beginning are none
+		return "ssh"
+	}
+	for _, r := range relays {
+		if strings.HasPrefix(name, r.prefix) {
+			return r.name
+		}
 	}
 	return ""
 }
