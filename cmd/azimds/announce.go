@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"azimds/config"
 	"azimds/imds/control"
 )
 
@@ -30,7 +31,7 @@ func (a *agent) announce() error {
 	if account.Tenant != "" {
 		field("tenant", "%s", account.Tenant)
 	}
-	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree))
+	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree, othersServed(a.config)))
 	field("try", `curl -sGH Metadata:true -d api-version=2018-02-01 \`)
 	field("", `  -d resource=https://vault.azure.net \`)
 	field("", "  http://169.254.169.254/metadata/identity/oauth2/token")
@@ -56,10 +57,37 @@ func accountText(account control.Account) string {
 	}
 }
 
-// servedText says in a line who may ask.
-func servedText(name string, uid uint32, tree int) string {
+// servedText says in a line who may ask. others is what [othersServed] lists.
+func servedText(name string, uid uint32, tree int, others []string) string {
+	text := fmt.Sprintf("programs of user %s (uid %d)", name, uid)
 	if tree != 0 {
-		return fmt.Sprintf("process %d of user %s (uid %d) and what it starts; nobody else", tree, name, uid)
+		text = fmt.Sprintf("process %d of user %s (uid %d) and what it starts", tree, name, uid)
 	}
-	return fmt.Sprintf("programs of user %s (uid %d); nobody else", name, uid)
+	if len(others) == 0 {
+		return text + "; nobody else"
+	}
+	return text + "; also " + strings.Join(others, ", ")
+}
+
+// othersServed lists who may ask besides the owner, as it is configured.
+func othersServed(c config.Config) []string {
+	others := []string{}
+	add := func(what string, names []string) {
+		if len(names) > 0 {
+			others = append(others, what+" "+strings.Join(names, " "))
+		}
+	}
+	if c.Callers.AnyLocal {
+		others = append(others, "every local user")
+	}
+	add("users", c.Callers.Users)
+	add("groups", c.Callers.Groups)
+	add("containers", c.Callers.Containers)
+	add("relays", c.Callers.Relays)
+	var bridges []string
+	for _, z := range c.Zones {
+		bridges = append(bridges, z.Bridge)
+	}
+	add("bridges", bridges)
+	return others
 }

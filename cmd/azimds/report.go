@@ -17,7 +17,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	v, _ := buildVersion()
 	supply := a.supply.Load()
 	s := control.Status{
-		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{}, Zones: a.zoneStates(), Notes: a.notes(),
+		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{}, Zones: a.zoneStates(), Notes: a.notes(), Others: othersServed(a.config),
 		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
 		Server: os.Getpid(), Holder: a.offer.Holder,
 		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,

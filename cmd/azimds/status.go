@@ -106,7 +106,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
 	field("mode", "%s: %s", s.Mode, s.Reason)
-	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree))
+	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree, s.Others))
 	for i, z := range s.Zones {
 		field(first(i, "zones"), "%s", zoneText(z))
 	}

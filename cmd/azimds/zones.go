@@ -64,11 +64,11 @@ func (z *zones) follow(m holder.Message, files []*os.File) error {
 	}
 	switch {
 	case b.Gone:
-		z.log.Info("a bridge is gone", "zone", b.Name)
+		z.log.Debug("a bridge is gone", "zone", b.Name)
 	case len(files) == 1:
 		return z.begin(b, files[0])
 	default:
-		z.log.Warn("a bridge is not served", "zone", b.Name, "reason", b.Problem)
+		z.log.Debug("a bridge is not served", "zone", b.Name, "reason", b.Problem)
 		z.known[b.Name] = stopped(b)
 	}
 	return nil
@@ -90,7 +90,7 @@ func (z *zones) begin(b *holder.Zone, listener *os.File) error {
 	own := &zone{served: true, stop: stop}
 	own.bridge.Store(b)
 	z.known[b.Name] = own
-	z.log.Info("a bridge is served", "zone", b.Name, "subnets", b.Subnets)
+	z.log.Debug("a bridge is served", "zone", b.Name, "subnets", b.Subnets)
 	z.running.Go(func() {
 		defer stop()
 		err := z.serve.ServeZone(ctx, ln, &imds.Zone{Bridge: b.Name, Contains: own.contains})

@@ -166,7 +166,7 @@ func (z *zones) tell(o *openZone) {
 	case o.Gone:
 		z.log.Info("a bridge is gone", "bridge", o.Name)
 	case o.Problem != "":
-		z.log.Info("a bridge is not served", "bridge", o.Name, "reason", o.Problem)
+		z.log.Warn("a bridge is not served", "bridge", o.Name, "reason", o.Problem)
 	default:
 		z.log.Info("a bridge is served", "bridge", o.Name, "subnets", o.Subnets)
 	}
