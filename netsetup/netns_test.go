@@ -84,6 +84,7 @@ var (
 	counters   = regexp.MustCompile(`\[\d+:\d+\]`)
 	comment    = regexp.MustCompile(`(?m)^#.*\n`)
 	carrier    = regexp.MustCompile(` linkdown|,?(NO-CARRIER|LOWER_UP|M-DOWN)\b| state \w+`) // follows a veth's peer a moment later
+	timer      = regexp.MustCompile(`timer +[\d.]+`)                                         // a bridge's
 	emptyTable = regexp.MustCompile(`(?m)^\*\w+\n(:\w+ \w+ *\n)*COMMIT\n`)
 )
 
@@ -93,7 +94,7 @@ func snapshot(t *testing.T, ns *netns.NS) string {
 	tables := comment.ReplaceAllString(counters.ReplaceAllString(ns.Run(t, "iptables-save"), ""), "")
 	devices := ns.Run(t, "ip", "-d", "link") + ns.Run(t, "ip", "-4", "addr") + ns.Run(t, "ip", "-4", "rule") +
 		ns.Run(t, "ip", "-4", "route", "show", "table", "all")
-	return carrier.ReplaceAllString(devices, "") + emptyTable.ReplaceAllString(tables, "")
+	return timer.ReplaceAllString(carrier.ReplaceAllString(devices, ""), "") + emptyTable.ReplaceAllString(tables, "")
 }
 
 // dial says "connected" or why not.

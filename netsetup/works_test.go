@@ -19,6 +19,12 @@ import (
 // answer opens a listener whose every connection is told a word, until the test ends.
 func answer(t *testing.T, ns *netns.NS, word string, open func() (net.Listener, error)) net.Listener {
 	t.Helper()
+	return answerWith(t, ns, func(*net.TCPConn) string { return word }, open)
+}
+
+// answerWith opens a listener whose every connection is told a word of its own, until the test ends.
+func answerWith(t *testing.T, ns *netns.NS, word func(*net.TCPConn) string, open func() (net.Listener, error)) net.Listener {
+	t.Helper()
 	var ln net.Listener
 	do(t, ns, func() (err error) {
 		ln, err = open()
@@ -31,7 +37,7 @@ func answer(t *testing.T, ns *netns.NS, word string, open func() (net.Listener, 
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(conn, word) // who does not hear it says so
+			_, _ = io.WriteString(conn, word(conn.(*net.TCPConn))) // who does not hear it says so
 			conn.Close()
 		}
 	})
@@ -46,20 +52,9 @@ func others(t *testing.T, ns *netns.NS, addr string) {
 }
 
 // whoAnswers dials the endpoint and returns the word, or why there is none.
-func whoAnswers(t *testing.T, ns *netns.NS) (word string) {
+func whoAnswers(t *testing.T, ns *netns.NS) string {
 	t.Helper()
-	do(t, ns, func() error {
-		conn, err := net.DialTimeout("tcp4", Endpoint.String(), dialTime)
-		if err != nil {
-			word = err.Error()
-			return nil
-		}
-		defer conn.Close()
-		heard, err := io.ReadAll(conn)
-		word = string(heard)
-		return err
-	})
-	return word
+	return hears(t, ns, Endpoint.String())
 }
 
 // begin does what a holder does from a wish to the interception: choose, plan, guard, listen, up.
