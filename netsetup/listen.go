@@ -51,7 +51,8 @@ func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
 // ListenBridge opens the plan's listener for the containers of a bridge, as [Listen] does for local clients: bound to the
 // bridge, on the endpoint where the plan has that on a device, else on the backend's port of every address, since
 // PREROUTING redirects to the bridge's own. It ends with the bridge: one made again needs a new listener. What comes from
-// other devices does not reach it, but a local client that dials an address of the bridge does: see [Plan].
+// other devices does not reach it; what dials the backend on an address of the bridge, from the bridge or from this machine
+// itself, is refused by the guards, which [Interceptor.Guard] puts up before.
 func ListenBridge(ctx context.Context, p Plan, b Bridge) (*net.TCPListener, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ type Mode string
 // The modes. Auto is a wish that [Choose] turns into IPTables or Loopback; a [Plan] never carries it.
 const (
 	Auto     Mode = "auto"
-	IPTables Mode = "iptables" // a jump in nat/OUTPUT for one user, redirected to a privileged port on 127.0.0.1
-	Loopback Mode = "loopback" // the endpoint's address on lo, for every local user
+	IPTables Mode = "iptables" // jumps in nat/OUTPUT for the users who are served, redirected to a privileged port on 127.0.0.1
+	Loopback Mode = "loopback" // the endpoint's address on lo
 	Dummy    Mode = "dummy"    // the same on a link of our own, of the kernel's type dummy
 )
 
