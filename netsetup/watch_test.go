@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// follow starts following bridges in a namespace and yields what was told, until the test ends.
-func follow(t *testing.T, ns *netns.NS, w *BridgeWatch) <-chan []Bridge {
+// follow starts following bridges and yields what was told, until the test ends.
+func follow(t *testing.T, w *BridgeWatch) <-chan []Bridge {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	told := make(chan []Bridge)
@@ -64,7 +64,7 @@ func await(t *testing.T, told <-chan []Bridge, want string) (last []Bridge) {
 // A watch follows a bridge that comes, changes, goes and is made again, in its own namespace, wherever its goroutine runs.
 func TestWatchBridges(t *testing.T) {
 	ns := netns.New(t)
-	told := follow(t, ns, watching(t, ns, "br0"))
+	told := follow(t, watching(t, ns, "br0"))
 	ns.Run(t, "ip", "link", "add", "br0", "type", "bridge")
 	await(t, told, "br0 [] it has no IPv4 address;")
 	ns.Run(t, "ip", "addr", "add", "10.8.0.1/24", "dev", "br0")
@@ -99,7 +99,7 @@ func TestWatchBridgesOverrun(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns.Run(t, "sh", "-ec", "for n in $(seq 50); do ip link set lo down; ip link set lo up; done")
-	await(t, follow(t, ns, w), "br0 [] it has no IPv4 address;")
+	await(t, follow(t, w), "br0 [] it has no IPv4 address;")
 }
 
 // A watch that nobody follows ends too.

@@ -2,6 +2,7 @@ package holder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -57,8 +58,7 @@ func (z *zones) start(ctx context.Context, plan netsetup.Plan, log *slog.Logger)
 	}
 	bridges, err := netsetup.Bridges(ctx, plan.Bridges)
 	if err != nil {
-		watch.Close()
-		return err
+		return errors.Join(err, watch.Close())
 	}
 	z.plan, z.log, z.open, z.ended = plan, log, make(map[string]*openZone), make(chan struct{})
 	ctx, z.end = context.WithCancel(context.WithoutCancel(ctx)) // starting ends, following goes on
