@@ -98,8 +98,8 @@ func problem(d device, devices []device, addresses []netip.Prefix) string {
 	return ""
 }
 
-// outward tells whether a port may lead to where others than containers are: out of this machine, or by a pair of veth to another
-// bridge, whose ports are not looked at.
+// outward tells whether a port may lead to where others than containers are: out of this machine, or by a pair of veth to
+// another bridge, whose ports are not looked at.
 func outward(port device, devices []device) bool {
 	return !slices.Contains(portKinds, port.kind) || slices.ContainsFunc(devices, func(d device) bool {
 		return port.kind == "veth" && d.index == port.peer && d.master != 0

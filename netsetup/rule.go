@@ -129,7 +129,8 @@ func (p Plan) redirections() []rule {
 	}
 	var rules []rule
 	for n, name := range p.bridges() {
-		rules = append(rules, rule{natPrerouting, n + 1, arrival(p.Endpoint, name) + fmt.Sprintf(" -j REDIRECT --to-ports %d", p.Backend.Port())})
+		spec := fmt.Sprintf("%s -j REDIRECT --to-ports %d", arrival(p.Endpoint, name), p.Backend.Port())
+		rules = append(rules, rule{natPrerouting, n + 1, spec})
 	}
 	return rules
 }
@@ -190,7 +191,8 @@ func (p Plan) exclusion(endpoint netip.AddrPort) string {
 //
 //	-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m owner --uid-owner 1000 -m comment --comment azimds
 func selection(endpoint netip.AddrPort, who string) string {
-	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d %s-m comment --comment %s", endpoint.Addr(), endpoint.Port(), who, ruleComment)
+	return fmt.Sprintf("-d %s/32 -p tcp -m tcp --dport %d %s-m comment --comment %s",
+		endpoint.Addr(), endpoint.Port(), who, ruleComment)
 }
 
 // arrival matches what comes from a bridge for the endpoint, and carries our comment:

@@ -211,9 +211,9 @@ func (h *Holder) stop(ctx context.Context) error {
 	return errors.Join(err, h.state.Remove())
 }
 
-// attend serves one server on its link, which has said hello: it hands over the listeners, those of the bridges too, dials itself through the
-// interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked, errServerGone,
-// the cause of ctx's end, the janitor's death or a failed check.
+// attend serves one server on its link, which has said hello: it hands over the listeners, those of the bridges too, dials
+// itself through the interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked,
+// errServerGone, the cause of ctx's end, the janitor's death or a failed check.
 func (h *Holder) attend(ctx context.Context, p *peer) error {
 	offer := Offer{
 		Plan: h.plan, Reason: h.reason, Owner: h.options.Owner,
