@@ -15,7 +15,7 @@ type Status struct {
 	Plan       []string   `json:"plan"`
 	Residue    []string   `json:"residue"` // of ours in the kernel, and should not be
 	Delta      []string   `json:"delta"`   // should be in the kernel, and is not
-	Others     []string   `json:"others"` // who may ask besides the owner, as it is configured
+	Others     []string   `json:"others"`  // who may ask besides the owner, as it is configured
 	Zones      []Zone     `json:"zones"`
 	Notes      []string   `json:"notes"` // what a person should know of this machine
 	Tree       int        `json:"tree,omitempty"`
