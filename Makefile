@@ -10,7 +10,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=nethttpomithttp2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench golden
+.PHONY: help build demo test lint fuzz bench golden
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,16 @@ test: ## run every test; installs what they need (as root: packages; always: SDK
 
 lint: ## check style and architecture
 	$(GO) run $(LINTER) run ./...
+
+# What strangers and configuration files can send: the request line, headers, the query, and policy, alone and in a file.
+FUZZTIME ?= 5m
+FUZZ := imds:FuzzRequestLine imds:FuzzHeaders imds:FuzzParseQuery imds/policy:FuzzPolicy imds/policy:FuzzResource config:FuzzFile
+
+fuzz: ## try inputs that nobody has thought of, FUZZTIME=5m for each parser
+	@for target in $(FUZZ); do \
+		echo "$$target"; \
+		$(GO) test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x ./$${target%:*} || exit 1; \
+	done
 
 bench: build ## compare with a bare net/http server, in one run
 	$(GO) run ./test/bench
