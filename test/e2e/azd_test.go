@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 	"azimds/test/tools"
@@ -38,7 +39,7 @@ type azd struct {
 func newAzd(t testing.TB, ns *netns.NS, authority *entra.Server) azd {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	a := azd{ns: ns, path: tools.Azd(t), config: filepath.Join(dir, "azd"), ca: filepath.Join(dir, "ca.pem")}
 	if err := os.WriteFile(a.ca, authority.CAPEM(), 0o644); err != nil {
 		t.Fatal(err)
@@ -66,13 +67,13 @@ func (a azd) env() []string {
 // run runs azd and returns what it printed.
 func (a azd) run(t testing.TB, args ...string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), agent.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, a.path, args...)
 	// nothing is within its reach by which it would open a browser
 	cmd.Env = append(a.env(), "HOME="+a.config, "LANG=C.UTF-8", "PATH="+filepath.Dir(a.path))
 	cmd.Dir = a.config
-	said := new(text)
+	said := new(agent.Text)
 	cmd.Stdout, cmd.Stderr = said, said
 	err := a.ns.Start(cmd)
 	if err == nil {
@@ -167,7 +168,7 @@ func TestDeveloperCLI(t *testing.T) {
 	login("--client-id", clientID, "--client-secret", clientSecret, "--tenant-id", home.Tenant())
 	app := given{authority: home, client: clientID, tenant: home.Tenant()}
 	who.awaitToken(t, app)
-	for deadline, issued := time.Now().Add(patience), 0; len(home.Issued()) != issued; {
+	for deadline, issued := time.Now().Add(agent.Patience), 0; len(home.Issued()) != issued; {
 		issued = len(home.Issued()) // the sign-in may be noticed only now, and drop the first
 		who.awaitToken(t, app)
 		if time.Now().After(deadline) {
@@ -194,5 +195,5 @@ func TestDeveloperCLI(t *testing.T) {
 		t.Fatalf("azd auth logout ended with %d: %s", code, out)
 	}
 	who.awaitHint(t, signedOut)
-	a.stop()
+	a.Stop()
 }

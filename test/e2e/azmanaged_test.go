@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 )
@@ -29,20 +30,20 @@ func TestManagedIdentityLogin(t *testing.T) {
 	if _, err := managed.Output(t.Context(), "login", "--identity", "--output", "none"); err != nil {
 		t.Fatal(err)
 	}
-	a.stop()
+	a.Stop()
 
 	asked := len(home.Requests())
 	b := startAgent(t, ns, azEnv(managed), "--credential", "azure-cli")
 	for range 2 {
-		if out, code := output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, managedIdentity) {
+		if out, code := agent.Output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, managedIdentity) {
 			t.Errorf("az is a managed identity: %d, %s", code, out)
 		}
 	}
 	if more := home.Requests()[asked:]; len(more) != 0 {
 		t.Errorf("the authority was asked: %+v", more)
 	}
-	b.stop() // then all of the log is there
-	if log := b.said.String(); !strings.Contains(log, "managed identity") || strings.Contains(log, "itself started") {
+	b.Stop() // then all of the log is there
+	if log := b.Said.String(); !strings.Contains(log, "managed identity") || strings.Contains(log, "itself started") {
 		t.Errorf("the log does not name the cause, or the agent was asked by its own child:\n%s", log)
 	}
 }
@@ -59,7 +60,7 @@ func TestAskedByItself(t *testing.T) {
 	if _, err := managed.Output(t.Context(), "login", "--identity", "--output", "none"); err != nil {
 		t.Fatal(err)
 	}
-	lender.stop()
+	lender.Stop()
 
 	for _, test := range []struct{ name, script string }{
 		{"the real az in another folder", "AZURE_CONFIG_DIR='" + managed.ConfigDir + "' exec '" + az.Path + `' "$@"`},
@@ -69,16 +70,16 @@ func TestAskedByItself(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// the client gives up long before the time-out of az that would end a question to itself
 			env := append(azEnv(az), "PATH="+wrapper(t, test.script)+":/usr/bin:/bin:/usr/sbin:/sbin",
-				fmt.Sprintf("AZIMDS_AZURE_CLI_TIMEOUT=%s", 4*patience))
+				fmt.Sprintf("AZIMDS_AZURE_CLI_TIMEOUT=%s", 4*agent.Patience))
 			for _, mode := range []string{"iptables", "loopback"} {
 				// no time-out of az's may be what ends it
 				a := startAgent(t, ns, env, "--credential", "azure-cli", "--mode", mode)
-				if out, code := output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, managedIdentity) {
+				if out, code := agent.Output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, managedIdentity) {
 					t.Errorf("%s: %d, %s", mode, code, out)
 				}
-				a.stop() // then all of the log is there
+				a.Stop() // then all of the log is there
 				// the rules of mode iptables keep the agent's own children from it
-				if log := a.said.String(); strings.Contains(log, "refused a program that azimds itself started") != (mode == "loopback") {
+				if log := a.Said.String(); strings.Contains(log, "refused a program that azimds itself started") != (mode == "loopback") {
 					t.Errorf("%s: asked by its own child, or not:\n%s", mode, log)
 				}
 			}
@@ -119,7 +120,7 @@ func azFolder(t testing.TB, az entra.Az) entra.Az {
 func wrapper(t testing.TB, script string) string {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	if err := os.WriteFile(filepath.Join(dir, "az"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

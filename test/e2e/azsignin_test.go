@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"azimds/imds/token"
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 )
@@ -93,7 +94,7 @@ func TestSignInIsFollowed(t *testing.T) {
 	who.awaitToken(t, abroad)
 	run("account", "set", "--subscription", homeSubscription)
 	who.awaitToken(t, dev)
-	a.stop()
+	a.Stop()
 }
 
 // directory has two tenants, two applications and a person who enters each device code at once.
@@ -143,8 +144,8 @@ type given struct {
 // awaitToken asks until the token is of the right one. Before az's files have been read anew it may be the last one's.
 func (a asker) awaitToken(t testing.TB, want given) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		out, code := output(t, a.ns, raw(t, a.uid, "read"))
+	for deadline := time.Now().Add(agent.Patience); ; {
+		out, code := agent.Output(t, a.ns, raw(t, a.uid, "read"))
 		if code == 0 && want.is(t, out) {
 			return
 		}
@@ -178,8 +179,8 @@ func (g given) is(t testing.TB, out string) bool {
 // awaitHint asks until the request is refused with these words.
 func (a asker) awaitHint(t testing.TB, words string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		out, code := output(t, a.ns, raw(t, a.uid, "read"))
+	for deadline := time.Now().Add(agent.Patience); ; {
+		out, code := agent.Output(t, a.ns, raw(t, a.uid, "read"))
 		if code == 4 && strings.HasPrefix(out, "403 ") && strings.Contains(out, words) {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 )
@@ -22,7 +23,7 @@ func TestColdToken(t *testing.T) {
 	authority := startEntra(t, ns)
 	az := signInAz(t, ns, authority)
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	calls := filepath.Join(dir, "calls")
 	if err := os.Mkdir(calls, 0o777); err != nil {
 		t.Fatal(err)
@@ -57,13 +58,13 @@ func TestColdToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(started) != 1 {
-		t.Errorf("az was started %d times, want once\n%s", len(started), a.said)
+		t.Errorf("az was started %d times, want once\n%s", len(started), a.Said)
 	}
-	a.stop()
+	a.Stop()
 }
 
 func runRaw(ns *netns.NS, cmd *exec.Cmd) (string, int) {
-	var out text
+	var out agent.Text
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := ns.Start(cmd); err != nil {
 		return err.Error(), -1

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -40,14 +41,14 @@ func TestStatus(t *testing.T) {
 	}
 	_, token, _ := strings.Cut(got, `"access_token":"`)
 	token, _, _ = strings.Cut(token, `"`)
-	if token == "" || strings.Contains(out+a.said.String(), token) {
+	if token == "" || strings.Contains(out+a.Said.String(), token) {
 		t.Errorf("the token, %d bytes, is in the status or the log", len(token))
 	}
 	ns.Run(t, "iptables", "-t", "nat", "-F", "AZIMDS")
 	if out, code := azimds(t, ns, "status"); code != 3 || !strings.Contains(out, "missing") {
 		t.Errorf("status of a damaged interception ended with %d: %s", code, out)
 	}
-	a.stop()
+	a.Stop()
 }
 
 // TestToken wants claims shown and the token only with --raw, to the owner; root and a stranger get none.
@@ -56,7 +57,7 @@ func TestToken(t *testing.T) {
 	ns := netns.New(t)
 	a := startAgent(t, ns, nil, "--credential", "emulated")
 	ask := func(uid uint32, args ...string) (string, int) {
-		return output(t, ns, as(t, uid, command(append([]string{"token", vault}, args...)...)))
+		return agent.Output(t, ns, agent.As(t, uid, command(append([]string{"token", vault}, args...)...)))
 	}
 	if out, code := ask(ownerUID); code != 0 || strings.Contains(out, "eyJ") || !strings.Contains(out, "an application's token") {
 		t.Errorf("token ended with %d: %s", code, out)
@@ -69,7 +70,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("token --raw of uid %d ended with %d: %s", uid, code, out)
 		}
 	}
-	a.stop()
+	a.Stop()
 }
 
 // TestSecondAgent wants a second agent, and a cleanup, refused while one lives, with its pid, and nothing changed by that.
@@ -78,7 +79,7 @@ func TestSecondAgent(t *testing.T) {
 	ns := netns.New(t)
 	a := startAgent(t, ns, nil, "--credential", "emulated")
 	running := state(t, ns)
-	pid := fmt.Sprintf("process %d", a.cmd.Process.Pid)
+	pid := fmt.Sprintf("process %d", a.Cmd.Process.Pid)
 	for _, args := range [][]string{{"run", "--credential", "emulated"}, {"cleanup"}} {
 		if out, code := azimds(t, ns, args...); code != 1 || !strings.Contains(out, pid) {
 			t.Errorf("%q ended with %d, want 1 and %q: %s", args, code, pid, out)
@@ -86,7 +87,7 @@ func TestSecondAgent(t *testing.T) {
 	}
 	same(t, running, state(t, ns))
 	served(t, ns, ownerUID)
-	a.stop()
+	a.Stop()
 }
 
 // TestDetach wants run --detach back when the agent is ready, stop back when it has ended, and the reason when it cannot
@@ -135,7 +136,7 @@ func TestNetUp(t *testing.T) {
 				served(t, ns, ownerUID)
 				refused(t, ns, strangerUID)
 				waiting()
-				server.stop()
+				server.Stop()
 			}
 			if out, code := azimds(t, ns, "net", "show"); code != 0 || !strings.Contains(out, "169.254.169.254") {
 				t.Errorf("net show ended with %d: %s", code, out)
@@ -143,8 +144,8 @@ func TestNetUp(t *testing.T) {
 			if out, code := azimds(t, ns, "net", "down"); code != 0 {
 				t.Errorf("net down ended with %d: %s", code, out)
 			}
-			if err := net.wait(); err != nil {
-				t.Errorf("net up ended with %v\n%s", err, net.said)
+			if err := net.Wait(); err != nil {
+				t.Errorf("net up ended with %v\n%s", err, net.Said)
 			}
 			same(t, before, state(t, ns))
 		})
@@ -152,10 +153,10 @@ func TestNetUp(t *testing.T) {
 }
 
 // serveAs starts azimds serve as a user and waits until it is ready.
-func serveAs(t *testing.T, ns *netns.NS, uid uint32) *agent {
+func serveAs(t *testing.T, ns *netns.NS, uid uint32) *agent.Agent {
 	t.Helper()
-	a := newAgent(t, ns, as(t, uid, command("serve", "--credential", "emulated")))
-	a.awaitReady()
+	a := agent.Start(t, ns, agent.As(t, uid, command("serve", "--credential", "emulated")))
+	a.AwaitReady()
 	return a
 }
 
@@ -163,7 +164,7 @@ func serveAs(t *testing.T, ns *netns.NS, uid uint32) *agent {
 func dialEndpoint(t *testing.T, ns *netns.NS) (answered func()) {
 	t.Helper()
 	cmd := raw(t, ownerUID, "read")
-	var out text
+	var out agent.Text
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := ns.Start(cmd); err != nil {
 		t.Fatal(err)
@@ -177,16 +178,16 @@ func dialEndpoint(t *testing.T, ns *netns.NS) (answered func()) {
 }
 
 // waitFor waits until an agent has said a word.
-func waitFor(t *testing.T, a *agent, word string) {
+func waitFor(t *testing.T, a *agent.Agent, word string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(a.said.String(), word); {
+	for deadline := time.Now().Add(agent.Patience); !strings.Contains(a.Said.String(), word); {
 		select {
-		case <-a.ended:
-			t.Fatalf("the agent ended: %v\n%s", a.err, a.said)
+		case <-a.Ended:
+			t.Fatalf("the agent ended: %v\n%s", a.Err, a.Said)
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the agent does not say %q\n%s", word, a.said)
+			t.Fatalf("the agent does not say %q\n%s", word, a.Said)
 		}
 	}
 }
@@ -216,10 +217,10 @@ func TestRealMetadataService(t *testing.T) {
 		}
 		a := startAgent(t, ns, nil, args...)
 		served(t, ns, ownerUID)
-		if !strings.Contains(a.said.String(), said) {
-			t.Errorf("not said: %s\n%s", said, a.said)
+		if !strings.Contains(a.Said.String(), said) {
+			t.Errorf("not said: %s\n%s", said, a.Said)
 		}
-		a.stop()
+		a.Stop()
 		same(t, before, state(t, ns))
 	}
 }
@@ -287,11 +288,11 @@ func TestStartThatFails(t *testing.T) {
 	same(t, before, state(t, ns))
 	web.Close()
 	a := startAgent(t, ns, nil, "--mode", "loopback", "--credential", "emulated")
-	if err := a.cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := a.Cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.wait(); err != nil {
-		t.Errorf("after Ctrl-C: %v\n%s", err, a.said)
+	if err := a.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v\n%s", err, a.Said)
 	}
 	same(t, before, state(t, ns))
 }

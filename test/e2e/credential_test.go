@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"azimds/imds/token"
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 )
@@ -43,7 +44,7 @@ func TestCredentials(t *testing.T) {
 	netns.Root(t)
 	ns := netns.New(t)
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	key, certificate := newCertificate(t)
 	authority := startEntraWith(t, ns, entra.Options{
 		Clients: []entra.Client{
@@ -96,14 +97,14 @@ func TestCredentials(t *testing.T) {
 			if code != 0 || !strings.Contains(out, "credential  "+want) {
 				t.Errorf("status ended with %d: %s", code, out)
 			}
-			asApp, code := output(t, ns, as(t, ownerUID, command("token", vault, "--as-app")))
+			asApp, code := agent.Output(t, ns, agent.As(t, ownerUID, command("token", vault, "--as-app")))
 			if (code == 0) != c.app {
 				t.Errorf("token --as-app ended with %d: %s", code, asApp)
 			}
-			a.stop()
+			a.Stop()
 			for _, secret := range []string{clientSecret, password, "eyJ"} {
-				if strings.Contains(a.said.String()+out+asApp, secret) {
-					t.Errorf("%.3s… is shown:\n%s", secret, a.said)
+				if strings.Contains(a.Said.String()+out+asApp, secret) {
+					t.Errorf("%.3s… is shown:\n%s", secret, a.Said)
 				}
 			}
 		})
@@ -115,7 +116,7 @@ func TestFederatedTokenIsReadAnew(t *testing.T) {
 	netns.Root(t)
 	ns := netns.New(t)
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	key, _ := newCertificate(t)
 	authority := startEntraWith(t, ns, entra.Options{Clients: []entra.Client{
 		{ID: clientID, Federated: []entra.Federated{{Issuer: issuer, Subject: subject, Key: key.Public()}}}}})
@@ -132,13 +133,13 @@ func TestFederatedTokenIsReadAnew(t *testing.T) {
 		"credential: workload-identity\nauthority-host: %s\nca-file: %s/ca.pem\ntenant: %s\nworkload-identity: {client-id: %s, token-file: %s}\n",
 		authority.URL(), dir, authority.Tenant(), clientID, file))
 	a := startAgent(t, ns, nil, "--config", filepath.Join(dir, "config.yaml"))
-	if out, code := output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, "AADSTS700213") || !strings.Contains(out, "run: az ") {
+	if out, code := agent.Output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, "AADSTS700213") || !strings.Contains(out, "run: az ") {
 		t.Errorf("with a token about somebody else: %d, %s", code, out)
 	}
 	write(file, federatedToken(t, key, subject))
-	eventually(t, a.said.String, func() bool { _, code := output(t, ns, raw(t, ownerUID, "read")); return code == 0 })
+	eventually(t, a.Said.String, func() bool { _, code := agent.Output(t, ns, raw(t, ownerUID, "read")); return code == 0 })
 	lent(t, authority, served(t, ns, ownerUID), true)
-	a.stop()
+	a.Stop()
 }
 
 // TestDeviceCode has a request bring up the code, at once; it is on standard error, in the status and in the answer. When
@@ -147,7 +148,7 @@ func TestDeviceCode(t *testing.T) {
 	netns.Root(t)
 	ns := netns.New(t)
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	authority := startEntraWith(t, ns, entra.Options{
 		Clients: []entra.Client{{ID: publicID, Public: true}}, Users: []entra.User{{Name: userName}}})
 	file := filepath.Join(dir, "config.yaml")
@@ -161,24 +162,24 @@ func TestDeviceCode(t *testing.T) {
 		}
 	}
 	a := startAgent(t, ns, nil, "--config", file)
-	out, code := output(t, ns, raw(t, ownerUID, "read"))
+	out, code := agent.Output(t, ns, raw(t, ownerUID, "read"))
 	found := regexp.MustCompile(`sign in with the code (\S+) at (\S+?)[; ]`).FindStringSubmatch(out)
 	if code != 4 || found == nil {
 		t.Fatalf("the first request got %d: %s", code, out)
 	}
 	status, code := azimds(t, ns, "status")
-	if code != 3 || !strings.Contains(status, found[1]) || !strings.Contains(a.said.String(), found[1]) {
-		t.Errorf("the code %s is not in the status (%d) or not on standard error:\n%s\n%s", found[1], code, status, a.said)
+	if code != 3 || !strings.Contains(status, found[1]) || !strings.Contains(a.Said.String(), found[1]) {
+		t.Errorf("the code %s is not in the status (%d) or not on standard error:\n%s\n%s", found[1], code, status, a.Said)
 	}
 	if err := authority.Approve(found[1], userName); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, a.said.String, func() bool { status, code = azimds(t, ns, "status"); return code == 0 })
+	eventually(t, a.Said.String, func() bool { status, code = azimds(t, ns, "status"); return code == 0 })
 	if !strings.Contains(status, userName) {
 		t.Errorf("status after the sign-in:\n%s", status)
 	}
 	lent(t, authority, served(t, ns, ownerUID), false)
-	a.stop()
+	a.Stop()
 }
 
 // lent wants an answer of the metadata endpoint to hold a token that the authority has issued, of the application or of the

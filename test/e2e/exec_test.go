@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -55,7 +56,7 @@ func TestExecServesTheTree(t *testing.T) {
 				ns := netns.New(t)
 				before := state(t, ns)
 				user := []string{"--user", fmt.Sprint(uid), "--mode", mode}
-				out, code := output(t, ns, execCommand(t, `"$SELF" && (setsid "$SELF" & wait)`, user...))
+				out, code := agent.Output(t, ns, execCommand(t, `"$SELF" && (setsid "$SELF" & wait)`, user...))
 				if code != 0 || strings.Count(out, `"access_token"`) != 2 {
 					t.Errorf("exec ended with %d, want two tokens:\n%s", code, out)
 				}
@@ -73,7 +74,7 @@ func TestExecServesTheTree(t *testing.T) {
 func outside(t *testing.T, ns *netns.NS, uid uint32, flags []string, all bool) {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	if err := os.Chown(dir, int(uid), int(uid)); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func outside(t *testing.T, ns *netns.NS, uid uint32, flags []string, all bool) {
 	// The subshell ends at once: who asks has lost its parent, and has a session of its own.
 	script := fmt.Sprintf(`(setsid sh -c 'read x <%s; "$SELF" >%s 2>&1; echo >%s' &); echo >%s; read x <%s`, ask, answer, asked, up, end)
 	cmd := execCommand(t, script, flags...)
-	said := new(text)
+	said := new(agent.Text)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := ns.Start(cmd); err != nil {
 		t.Fatal(err)
@@ -100,7 +101,7 @@ func outside(t *testing.T, ns *netns.NS, uid uint32, flags []string, all bool) {
 		refused(t, ns, uid)
 	}
 	refused(t, ns, strangerUID)
-	if out, code := output(t, ns, as(t, uid, command("token", vault, "--raw"))); (code == 0) != all || strings.Contains(out, "eyJ") != all {
+	if out, code := agent.Output(t, ns, agent.As(t, uid, command("token", vault, "--raw"))); (code == 0) != all || strings.Contains(out, "eyJ") != all {
 		t.Errorf("azimds token outside the tree ended with %d: %s", code, out)
 	}
 	tell(t, said, ask)
@@ -115,10 +116,10 @@ func outside(t *testing.T, ns *netns.NS, uid uint32, flags []string, all bool) {
 }
 
 // await waits until the other end of a named pipe was opened, and tell opens it for who waits there.
-func await(t *testing.T, said *text, pipe string) { rendezvous(t, said, pipe, os.O_RDONLY) }
-func tell(t *testing.T, said *text, pipe string)  { rendezvous(t, said, pipe, os.O_WRONLY) }
+func await(t *testing.T, said *agent.Text, pipe string) { rendezvous(t, said, pipe, os.O_RDONLY) }
+func tell(t *testing.T, said *agent.Text, pipe string)  { rendezvous(t, said, pipe, os.O_WRONLY) }
 
-func rendezvous(t *testing.T, said *text, pipe string, how int) {
+func rendezvous(t *testing.T, said *agent.Text, pipe string, how int) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -138,7 +139,7 @@ func rendezvous(t *testing.T, said *text, pipe string, how int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(patience):
+	case <-time.After(agent.Patience):
 		t.Fatalf("nobody at pipe %q:\n%s", pipe, said)
 	}
 }
@@ -185,10 +186,10 @@ func TestExecIsTransparent(t *testing.T) {
 	probe := `cat; pwd; echo "$MARK"; grep -E "^(NoNewPrivs|CapEff|CapPrm|Uid)" /proc/self/status; readlink /proc/$$/fd/* | grep -c "^socket:"; true`
 	run := func(args ...string) string {
 		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Env = append(cleanEnv(), "MARK=here it is")
+		cmd.Env = append(agent.CleanEnv(), "MARK=here it is")
 		cmd.Dir = dir
 		cmd.Stdin = strings.NewReader("from standard input\n")
-		out, code := output(t, ns, cmd)
+		out, code := agent.Output(t, ns, cmd)
 		if code != 0 {
 			t.Fatalf("%q ended with %d:\n%s", args, code, out)
 		}

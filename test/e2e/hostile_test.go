@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -49,13 +50,13 @@ func sendHostile() int {
 		code = 1
 	}
 	for _, h := range hostile {
-		conn, err := net.DialTimeout("tcp", "169.254.169.254:80", patience)
+		conn, err := net.DialTimeout("tcp", "169.254.169.254:80", agent.Patience)
 		if err != nil {
 			complain("%s: %v", h.name, err)
 			continue
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(agent.Patience))
 		sent := make(chan struct{})
 		go func() { // the answer can come before all is sent
 			defer close(sent)
@@ -78,13 +79,13 @@ func sendHostile() int {
 // sendPipelined sends many requests at once, and wants an answer to each, in order.
 func sendPipelined() int {
 	const many = 200
-	conn, err := net.DialTimeout("tcp", "169.254.169.254:80", patience)
+	conn, err := net.DialTimeout("tcp", "169.254.169.254:80", agent.Patience)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(agent.Patience))
 	last := strings.Replace(wellMeant, "Metadata: true", "Metadata: true\r\nConnection: close", 1)
 	go func() { _, _ = io.WriteString(conn, strings.Repeat(wellMeant, many-1)+last) }() // the read below tells
 	answers, err := io.ReadAll(conn)
@@ -102,7 +103,7 @@ func TestHostileRequests(t *testing.T) {
 	a := startAgent(t, ns, nil, "--credential", "emulated")
 	running := state(t, ns)
 	for _, kind := range []string{"hostile", "pipelined", "hostile"} {
-		if out, code := output(t, ns, raw(t, ownerUID, kind)); code != 0 {
+		if out, code := agent.Output(t, ns, raw(t, ownerUID, kind)); code != 0 {
 			t.Errorf("%s:\n%s", kind, out)
 		}
 		served(t, ns, ownerUID)
@@ -111,5 +112,5 @@ func TestHostileRequests(t *testing.T) {
 	if out, code := azimds(t, ns, "status"); code != 0 {
 		t.Errorf("status ended with %d: %s", code, out)
 	}
-	a.stop()
+	a.Stop()
 }

@@ -5,8 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -67,13 +66,13 @@ func killAt(t *testing.T, mode string, at point, victim string) {
 	before := state(t, ns)
 	a, reached := stopAt(t, ns, mode, at)
 	if at.phase == "down" || at.phase == "stop" {
-		a.awaitReady()
-		if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		a.AwaitReady()
+		if err := a.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 	}
 	release := reached()
-	family := a.family()
+	family := a.Family()
 	victims := []string{victim}
 	if victim == "all" {
 		victims = []string{"janitor", "server", "holder"}
@@ -85,14 +84,14 @@ func killAt(t *testing.T, mode string, at point, victim string) {
 				t.Fatalf("killing the %s: %v", name, err)
 			}
 		} else if !absent(at, name) {
-			t.Fatalf("there is no %s after %s %d\n%s", name, at.phase, at.step, a.said)
+			t.Fatalf("there is no %s after %s %d\n%s", name, at.phase, at.step, a.Said)
 		}
 	}
 	release()
 	killed := time.Now()
 	watched()
 	t.Logf("every process was gone %s after the kill", time.Since(killed).Round(time.Millisecond))
-	<-a.ended
+	<-a.Ended
 	if victim == "all" {
 		if out, code := azimds(t, ns, "cleanup"); code != 0 {
 			t.Fatalf("cleanup ended with %d: %s", code, out)
@@ -110,7 +109,7 @@ func killAt(t *testing.T, mode string, at point, victim string) {
 		t.Errorf("%s is left in /run/azimds", left.Name())
 	}
 	if t.Failed() {
-		t.Logf("the agent said:\n%s", a.said)
+		t.Logf("the agent said:\n%s", a.Said)
 	}
 }
 
@@ -123,7 +122,7 @@ func absent(at point, name string) bool {
 }
 
 // stopAt starts a test build that stops itself at a point. reached waits for that and returns what lets it go on.
-func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent, reached func() (release func())) {
+func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent.Agent, reached func() (release func())) {
 	t.Helper()
 	pipe := filepath.Join(t.TempDir(), "stop")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
@@ -131,9 +130,9 @@ func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent, reache
 	}
 	env := []string{fmt.Sprintf("AZIMDSTEST_STOP=%s:%d:%s", at.phase, at.step, pipe)}
 	cmd := exec.Command(filepath.Join(bin, "azimds-stop"), "run", "--user", fmt.Sprint(ownerUID), "--mode", mode, "--credential", "emulated")
-	cmd.Env = append(cleanEnv(), env...)
+	cmd.Env = append(agent.CleanEnv(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a foreground group of its own
-	a = newAgent(t, ns, cmd)
+	a = agent.Start(t, ns, cmd)
 	return a, func() func() {
 		t.Helper()
 		opened := make(chan *os.File, 1)
@@ -146,53 +145,13 @@ func stopAt(t *testing.T, ns *netns.NS, mode string, at point) (a *agent, reache
 		select {
 		case f := <-opened:
 			return func() { f.Close() }
-		case <-a.ended:
-			t.Fatalf("the agent ended before %s %d: %v\n%s", at.phase, at.step, a.err, a.said)
-		case <-time.After(patience):
-			t.Fatalf("the agent does not come to %s %d\n%s", at.phase, at.step, a.said)
+		case <-a.Ended:
+			t.Fatalf("the agent ended before %s %d: %v\n%s", at.phase, at.step, a.Err, a.Said)
+		case <-time.After(agent.Patience):
+			t.Fatalf("the agent does not come to %s %d\n%s", at.phase, at.step, a.Said)
 		}
 		return nil
 	}
-}
-
-// family are the agent's processes by name: the holder, which was started, and its children.
-func (a *agent) family() map[string]int {
-	holder := a.cmd.Process.Pid
-	family := map[string]int{"holder": holder}
-	for pid, args := range children(holder) {
-		for _, name := range []string{"serve", "janitor"} {
-			if slices.Contains(args, name) {
-				family[strings.Replace(name, "serve", "server", 1)] = pid
-			}
-		}
-	}
-	return family
-}
-
-// children are the living children of a process, with their arguments.
-func children(parent int) map[int][]string {
-	found := map[int][]string{}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		after := string(data[strings.LastIndexByte(string(data), ')')+1:])
-		fields := strings.Fields(after) // state ppid …
-		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(parent) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			continue
-		}
-		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if err == nil {
-			found[pid] = strings.Split(string(line), "\x00")
-		}
-	}
-	return found
 }
 
 // watchAll opens a pidfd for each process now, and returns what waits until all have ended.
@@ -210,9 +169,9 @@ func watchAll(t *testing.T, family map[string]int) func() {
 		t.Helper()
 		for name, fd := range fds {
 			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(poll, int(patience.Milliseconds()))
+			n, err := unix.Poll(poll, int(agent.Patience.Milliseconds()))
 			for err == unix.EINTR {
-				n, err = unix.Poll(poll, int(patience.Milliseconds()))
+				n, err = unix.Poll(poll, int(agent.Patience.Milliseconds()))
 			}
 			if n != 1 || err != nil {
 				t.Errorf("the %s lives on: %v", name, err)
@@ -241,16 +200,16 @@ func TestCtrlC(t *testing.T) {
 			defer held.Stop()
 			for running := true; running; {
 				select {
-				case <-a.ended:
+				case <-a.Ended:
 					running = false
 				case <-held.C:
-					if err := syscall.Kill(-a.cmd.Process.Pid, syscall.SIGINT); err != nil && err != syscall.ESRCH {
+					if err := syscall.Kill(-a.Cmd.Process.Pid, syscall.SIGINT); err != nil && err != syscall.ESRCH {
 						t.Fatal(err)
 					}
 				}
 			}
-			if a.err != nil || strings.Contains(a.said.String(), "azimds: ") {
-				t.Errorf("the agent: %v\n%s", a.err, a.said)
+			if a.Err != nil || strings.Contains(a.Said.String(), "azimds: ") {
+				t.Errorf("the agent: %v\n%s", a.Err, a.Said)
 			}
 			same(t, before, state(t, ns))
 		})

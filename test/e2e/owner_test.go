@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -23,7 +24,7 @@ func TestOwnerAlone(t *testing.T) {
 			refused(t, ns, strangerUID)
 			refused(t, ns, 0)
 			served(t, ns, ownerUID)
-			a.stop()
+			a.Stop()
 			refused(t, ns, ownerUID) // and nobody when it is gone
 		})
 	}
@@ -37,11 +38,11 @@ func TestRootAlone(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			ns := netns.New(t)
 			a := launch(t, ns, nil, "azimds", "run", "--mode", mode, "--credential", "emulated")
-			a.awaitReady()
+			a.AwaitReady()
 			served(t, ns, 0)
 			refused(t, ns, strangerUID)
 			confined(t, a, 0)
-			a.stop()
+			a.Stop()
 		})
 	}
 }
@@ -51,14 +52,14 @@ func TestServerIsConfined(t *testing.T) {
 	netns.Root(t)
 	a := startAgent(t, netns.New(t), nil, "--credential", "emulated")
 	confined(t, a, ownerUID)
-	a.stop()
+	a.Stop()
 }
 
-func confined(t *testing.T, a *agent, uid int) {
+func confined(t *testing.T, a *agent.Agent, uid int) {
 	t.Helper()
-	server, ok := a.family()["server"]
+	server, ok := a.Family()["server"]
 	if !ok {
-		t.Fatalf("there is no server\n%s", a.said)
+		t.Fatalf("there is no server\n%s", a.Said)
 	}
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", server))
 	if err != nil || len(tasks) < 2 {
@@ -95,7 +96,7 @@ func TestServerIsClosed(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || s.Server == 0 {
 		t.Fatalf("status ended with %d, %v: %s", code, err, out)
 	}
-	plain := as(t, ownerUID, exec.Command("sleep", "60"))
+	plain := agent.As(t, ownerUID, exec.Command("sleep", "60"))
 	if err := ns.Start(plain); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func TestServerIsClosed(t *testing.T) {
 	defer plain.Process.Kill()
 	for _, file := range []string{"environ", "mem"} {
 		read := func(pid int) int {
-			_, code := output(t, ns, as(t, ownerUID, exec.Command("sh", "-c", fmt.Sprintf("exec 3</proc/%d/%s", pid, file))))
+			_, code := agent.Output(t, ns, agent.As(t, ownerUID, exec.Command("sh", "-c", fmt.Sprintf("exec 3</proc/%d/%s", pid, file))))
 			return code
 		}
 		if code := read(plain.Process.Pid); code != 0 {
@@ -113,5 +114,5 @@ func TestServerIsClosed(t *testing.T) {
 			t.Errorf("%s of the server can be opened", file)
 		}
 	}
-	a.stop()
+	a.Stop()
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
@@ -27,13 +28,13 @@ func rawClient(kind string) int {
 	case "pipelined":
 		return sendPipelined()
 	}
-	conn, err := net.DialTimeout("tcp", "169.254.169.254:80", patience)
+	conn, err := net.DialTimeout("tcp", "169.254.169.254:80", agent.Patience)
 	if err != nil {
 		fmt.Println("no connection:", err)
 		return 3
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(agent.Patience))
 	req, err := http.NewRequest(http.MethodGet, tokenURL, nil)
 	if err != nil {
 		return 1
@@ -63,7 +64,7 @@ func rawClient(kind string) int {
 // raw is a command that makes one request as uid.
 func raw(t testing.TB, uid uint32, kind string) *exec.Cmd {
 	t.Helper()
-	cmd := as(t, uid, exec.Command("/proc/self/exe"))
+	cmd := agent.As(t, uid, exec.Command("/proc/self/exe"))
 	cmd.Env = append(cmd.Env, rawClientEnv+"="+kind)
 	return cmd
 }
@@ -71,7 +72,7 @@ func raw(t testing.TB, uid uint32, kind string) *exec.Cmd {
 // served and refused make one request as uid and want it to go well, or not to get an answer at all.
 func served(t testing.TB, ns *netns.NS, uid uint32) string {
 	t.Helper()
-	out, code := output(t, ns, raw(t, uid, "read"))
+	out, code := agent.Output(t, ns, raw(t, uid, "read"))
 	if code != 0 || !strings.Contains(out, `"access_token"`) {
 		t.Errorf("uid %d got %d: %s", uid, code, out)
 	}
@@ -80,7 +81,7 @@ func served(t testing.TB, ns *netns.NS, uid uint32) string {
 
 func refused(t testing.TB, ns *netns.NS, uid uint32) {
 	t.Helper()
-	out, code := output(t, ns, raw(t, uid, "read"))
+	out, code := agent.Output(t, ns, raw(t, uid, "read"))
 	if code != 3 || strings.Contains(out, "HTTP") || strings.Contains(out, "access_token") {
 		t.Errorf("uid %d was not refused without a byte, but got %d: %s", uid, code, out)
 	}

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 )
 
 // eventually waits until a condition holds; what is what it waits for.
 func eventually(t *testing.T, what func() string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); {
+	for deadline := time.Now().Add(agent.Patience); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatal(what())
 		}
@@ -29,7 +30,7 @@ func TestReload(t *testing.T) {
 	netns.Root(t)
 	ns := netns.New(t)
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	openUp(t, file)
+	agent.OpenUp(t, file)
 	write := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -44,7 +45,7 @@ func TestReload(t *testing.T) {
 	a := startAgent(t, ns, nil, "--mode", "iptables", "--config", file)
 	hangup := func() {
 		t.Helper()
-		if err := a.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		if err := a.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -55,14 +56,14 @@ func TestReload(t *testing.T) {
 
 	write(emulated(client("2")))
 	hangup()
-	eventually(t, func() string { return "the second configuration is not in use\n" + a.said.String() }, func() bool { return gives(client("2")) })
+	eventually(t, func() string { return "the second configuration is not in use\n" + a.Said.String() }, func() bool { return gives(client("2")) })
 
 	write("credential: emulate\nemulated: {client-id: " + client("3") + "}\nfoo: 1\n")
 	hangup()
-	eventually(t, a.said.String, func() bool { return strings.Count(a.said.String(), "configuration refused, the old one stays") == 2 })
+	eventually(t, a.Said.String, func() bool { return strings.Count(a.Said.String(), "configuration refused, the old one stays") == 2 })
 	for _, mistake := range []string{`credential is \"emulate\"`, `unknown key \"foo\"`} {
-		if !strings.Contains(a.said.String(), mistake) {
-			t.Errorf("not said: %s\n%s", mistake, a.said)
+		if !strings.Contains(a.Said.String(), mistake) {
+			t.Errorf("not said: %s\n%s", mistake, a.Said)
 		}
 	}
 	if !gives(client("2")) {
@@ -71,11 +72,11 @@ func TestReload(t *testing.T) {
 
 	write(emulated(client("4")) + "limits: {connections: 7}\n")
 	hangup()
-	eventually(t, a.said.String, func() bool { return gives(client("4")) })
-	if want := "some settings count from the next start on"; !strings.Contains(a.said.String(), want) || !strings.Contains(a.said.String(), "limits.connections") {
-		t.Errorf("not said: %s\n%s", want, a.said)
+	eventually(t, a.Said.String, func() bool { return gives(client("4")) })
+	if want := "some settings count from the next start on"; !strings.Contains(a.Said.String(), want) || !strings.Contains(a.Said.String(), "limits.connections") {
+		t.Errorf("not said: %s\n%s", want, a.Said)
 	}
-	a.stop()
+	a.Stop()
 	refused(t, ns, ownerUID)
 }
 
@@ -89,7 +90,7 @@ func TestNotify(t *testing.T) {
 	if err := os.WriteFile(told, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	openUp(t, told)
+	agent.OpenUp(t, told)
 	if err := os.Chmod(told, 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -104,12 +105,12 @@ func TestNotify(t *testing.T) {
 	}
 	const line = "nobody is signed in to the Azure CLI|az login\n"
 	asks := func(code int) bool {
-		_, got := output(t, ns, raw(t, ownerUID, "read"))
+		_, got := agent.Output(t, ns, raw(t, ownerUID, "read"))
 		return got == code
 	}
 	signedIn := `{"subscriptions":[{"id":"s","name":"n","isDefault":true,"tenantId":"t","user":{"name":"a@b.c","type":"user"}}]}`
 	for episode := 1; episode <= 2; episode++ {
-		eventually(t, a.said.String, func() bool { return asks(4) })
+		eventually(t, a.Said.String, func() bool { return asks(4) })
 		if !asks(4) { // a second request of the same episode
 			t.Error("the second request was answered otherwise")
 		}
@@ -117,7 +118,7 @@ func TestNotify(t *testing.T) {
 		if err := os.WriteFile(profile, []byte(signedIn), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, a.said.String, func() bool { return asks(0) })
+		eventually(t, a.Said.String, func() bool { return asks(0) })
 		if episode == 1 {
 			if err := os.WriteFile(profile, []byte("{}"), 0o644); err != nil {
 				t.Fatal(err)
@@ -127,7 +128,7 @@ func TestNotify(t *testing.T) {
 	if got := lines(); got != strings.Repeat(line, 2) {
 		t.Errorf("told: %q", got)
 	}
-	a.stop()
+	a.Stop()
 }
 
 // TestTerminalGoes closes the terminal that the agent runs in: that SIGHUP is no wish for another configuration, but the end.
@@ -137,9 +138,9 @@ func TestTerminalGoes(t *testing.T) {
 	netns.Need(t, "script", err)
 	ns := netns.New(t)
 	before := state(t, ns)
-	agent := "exec " + filepath.Join(bin, "azimds") + " run --credential emulated --user " + fmt.Sprint(ownerUID)
-	terminal := exec.Command(script, "-qec", agent, "/dev/null")
-	terminal.Env = cleanEnv()
+	run := "exec " + filepath.Join(bin, "azimds") + " run --credential emulated --user " + fmt.Sprint(ownerUID)
+	terminal := exec.Command(script, "-qec", run, "/dev/null")
+	terminal.Env = agent.CleanEnv()
 	if err := ns.Start(terminal); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"azimds/imds/token"
 	"azimds/imds/token/emulated"
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 	"azimds/test/tools"
@@ -64,13 +65,13 @@ func TestUnmodifiedSDKs(t *testing.T) {
 				for _, client := range clients {
 					for _, kind := range []string{"managed", "default"} {
 						t.Run(client.name+"/"+kind, func(t *testing.T) {
-							for _, got := range runClient(t, ns, as(t, ownerUID, client.command(kind, vault+"/.default", "--count", "2"))) {
+							for _, got := range runClient(t, ns, agent.As(t, ownerUID, client.command(kind, vault+"/.default", "--count", "2"))) {
 								ours(t, credential, authority, got, true)
 							}
 						})
 					}
 				}
-				a.stop()
+				a.Stop()
 				same(t, before, state(t, ns))
 			})
 		}
@@ -105,7 +106,7 @@ func ours(t testing.TB, credential string, authority *entra.Server, got string, 
 // runClient runs a client of sdks in ns and returns the tokens it got.
 func runClient(t testing.TB, ns *netns.NS, cmd *exec.Cmd) []string {
 	t.Helper()
-	out, code := output(t, ns, cmd)
+	out, code := agent.Output(t, ns, cmd)
 	if code != 0 {
 		t.Fatalf("%q ended with %d:\n%s", cmd.Args, code, out)
 	}
@@ -157,7 +158,7 @@ func startEntraWith(t testing.TB, ns *netns.NS, o entra.Options) *entra.Server {
 func signInAz(t testing.TB, ns *netns.NS, authority *entra.Server) entra.Az {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	az := entra.Az{
 		Path: tools.AzureCLI(t), ConfigDir: filepath.Join(dir, "azure"), CAFile: filepath.Join(dir, "ca.pem"), URL: authority.URL(),
 		Run: func(cmd *exec.Cmd) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"azimds/test/agent"
 	"azimds/test/netns"
 	"azimds/test/tools"
 )
@@ -35,12 +36,12 @@ func TestSignedOut(t *testing.T) {
 				name += "/AZURE_CLIENT_ID"
 			}
 			run := func(kind string) (string, int) {
-				cmd := as(t, ownerUID, client.command(kind, vault+"/.default"))
+				cmd := agent.As(t, ownerUID, client.command(kind, vault+"/.default"))
 				cmd.Env = append(cmd.Env, "PATH="+path+":/usr/bin:/bin")
 				if id != "" {
 					cmd.Env = append(cmd.Env, "AZURE_CLIENT_ID="+id)
 				}
-				return output(t, ns, cmd)
+				return agent.Output(t, ns, cmd)
 			}
 			t.Run(name+"/default", func(t *testing.T) {
 				if out, code := run("default"); code != 0 || !strings.Contains(out, nextToken) {
@@ -54,14 +55,14 @@ func TestSignedOut(t *testing.T) {
 			})
 		}
 	}
-	a.stop()
+	a.Stop()
 }
 
 // signedOutEnv points the agent at a folder of az's in which nobody is signed in, and at an az.
 func signedOutEnv(t *testing.T) []string {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	if err := os.WriteFile(filepath.Join(dir, "azureProfile.json"), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func signedOutEnv(t *testing.T) []string {
 func fakeAz(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	openUp(t, filepath.Join(dir, "x"))
+	agent.OpenUp(t, filepath.Join(dir, "x"))
 	expires := time.Now().Add(time.Hour)
 	answer, err := json.Marshal(map[string]any{
 		"accessToken": nextToken, "expires_on": expires.Unix(), "expiresOn": expires.Format("2006-01-02 15:04:05.000000"),
@@ -107,12 +108,12 @@ func TestSignInReopens(t *testing.T) {
 	write([]byte("{}"))
 	env := append(az.Env(), "AZIMDS_AZURE_CLI_CONFIG_DIR="+az.ConfigDir, "PATH="+filepath.Dir(az.Path)+":/usr/bin:/bin:/usr/sbin:/sbin")
 	a := startAgent(t, ns, env, "--credential", "azure-cli")
-	if out, code := output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, "az login") {
+	if out, code := agent.Output(t, ns, raw(t, ownerUID, "read")); code != 4 || !strings.Contains(out, "az login") {
 		t.Errorf("signed out: %d, %s", code, out)
 	}
 	write(signedIn)
-	for deadline := time.Now().Add(patience); ; {
-		out, code := output(t, ns, raw(t, ownerUID, "read"))
+	for deadline := time.Now().Add(agent.Patience); ; {
+		out, code := agent.Output(t, ns, raw(t, ownerUID, "read"))
 		if code == 0 && strings.Contains(out, `"access_token"`) {
 			break
 		}
@@ -121,8 +122,8 @@ func TestSignInReopens(t *testing.T) {
 		}
 	}
 	write([]byte("{}"))
-	for deadline := time.Now().Add(patience); ; {
-		out, code := output(t, ns, raw(t, ownerUID, "read"))
+	for deadline := time.Now().Add(agent.Patience); ; {
+		out, code := agent.Output(t, ns, raw(t, ownerUID, "read"))
 		if code == 4 && strings.Contains(out, "az login") {
 			break
 		}
@@ -130,5 +131,5 @@ func TestSignInReopens(t *testing.T) {
 			t.Fatalf("after signing out the token is still given: %d, %s", code, out)
 		}
 	}
-	a.stop()
+	a.Stop()
 }

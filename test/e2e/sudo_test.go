@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"azimds/test/agent"
 	"azimds/test/entra"
 	"azimds/test/netns"
 )
@@ -33,7 +34,7 @@ func newPerson(t testing.TB, ns *netns.NS, defaults string) *person {
 		netns.Need(t, program, err)
 	}
 	p := &person{t: t, ns: ns, home: t.TempDir(), etc: t.TempDir()}
-	openUp(t, filepath.Join(p.home, "x"))
+	agent.OpenUp(t, filepath.Join(p.home, "x"))
 	if err := os.Chown(p.home, personUID, personUID); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestPerson(t *testing.T) {
 				before := state(t, ns)
 				script := `set -e; "$AZIMDS" run --detach; "$SELF"; "$AZIMDS" status; "$AZIMDS" token https://vault.azure.net; "$AZIMDS" stop
 					"$AZIMDS" exec -- "$SELF"; ! "$AZIMDS" status`
-				out, code := output(t, ns, p.shell(script, tty, "MY_APP_SECRET="+clientSecret))
+				out, code := agent.Output(t, ns, p.shell(script, tty, "MY_APP_SECRET="+clientSecret))
 				if code != 0 || strings.Count(out, `"access_token"`) != 2 || !strings.Contains(out, "no azimds runs") {
 					t.Errorf("the session ended with %d:\n%s", code, out)
 				}
@@ -129,7 +130,7 @@ func TestPersonKilled(t *testing.T) {
 			ns := netns.New(t)
 			before := state(t, ns)
 			p := newPerson(t, ns, "use_pty")
-			out, code := output(t, ns, p.shell(`"$AZIMDS" run --detach --credential emulated && "$SELF"`, true))
+			out, code := agent.Output(t, ns, p.shell(`"$AZIMDS" run --detach --credential emulated && "$SELF"`, true))
 			if code != 0 || !strings.Contains(out, `"access_token"`) {
 				t.Fatalf("the session ended with %d:\n%s", code, out)
 			}
