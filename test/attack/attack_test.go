@@ -16,6 +16,7 @@ import (
 type attack struct {
 	name string
 	mode string
+	user uint32   // the owner
 	args []string // of the agent, further ones
 	// checks are those that refuse it. alone says that each of them does so without the others.
 	checks []string
@@ -25,7 +26,7 @@ type attack struct {
 
 	prepare func(*scene)        // the namespace, before the agent starts; may be nil
 	open    func(*scene)        // the namespace, when the agent serves; may be nil
-	allowed func(*scene) string // gets a token; nil: the owner, who dials the endpoint
+	allowed func(*scene) string // gets a token; nil: the owner dials the endpoint
 	attempt func(*scene) string // must not
 }
 
@@ -34,9 +35,11 @@ type scene struct {
 	t     testing.TB
 	ns    *netns.NS
 	mode  string
+	user  uint32       // the owner
 	agent *agent.Agent // nil while the scene is prepared
 	other *puppet      // whom prepare has placed in another namespace
 	there *netns.NS    // that namespace
+	ports int          // of clients, handed out
 }
 
 func (a attack) run(t *testing.T) {
@@ -47,7 +50,7 @@ func (a attack) run(t *testing.T) {
 			a.stage(t, a.checks, func(outcome string) bool { return outcome == token })
 		})
 		for _, check := range a.checks {
-			if !a.alone {
+			if !a.alone || len(a.checks) == 1 {
 				break
 			}
 			others := slices.DeleteFunc(slices.Clone(a.checks), func(other string) bool { return other == check })
@@ -59,7 +62,7 @@ func (a attack) run(t *testing.T) {
 // stage makes the attack on an agent without some checks, between two requests of somebody who is allowed.
 func (a attack) stage(t *testing.T, without []string, want func(outcome string) bool) {
 	t.Helper()
-	s := &scene{t: t, ns: netns.New(t), mode: a.mode}
+	s := &scene{t: t, ns: netns.New(t), mode: a.mode, user: a.user}
 	if a.prepare != nil {
 		a.prepare(s)
 	}
@@ -88,17 +91,12 @@ func (a attack) stage(t *testing.T, without []string, want func(outcome string) 
 // start runs an agent for the owner in the scene's mode; checks may be taken out of it.
 func (s *scene) start(without []string, args ...string) {
 	s.t.Helper()
-	s.startFor(fmt.Sprint(owner), without, args...)
-}
-
-func (s *scene) startFor(user string, without []string, args ...string) {
-	s.t.Helper()
 	program := "azimds"
 	if len(without) > 0 {
 		program = "azimds-without"
 	}
 	cmd := exec.Command(filepath.Join(bin, program), append([]string{
-		"run", "--user", user, "--credential", "emulated", "--mode", s.mode, "--log-level", "debug",
+		"run", "--user", fmt.Sprint(s.user), "--credential", "emulated", "--mode", s.mode, "--log-level", "debug",
 	}, args...)...)
 	cmd.Env = append(agent.CleanEnv(), "AZIMDSTEST_WITHOUT="+strings.Join(without, ","))
 	s.agent = agent.Start(s.t, s.ns, cmd)
@@ -114,7 +112,7 @@ func (s *scene) puppet(uid uint32, by ...string) *puppet {
 // owner is what the owner gets, who dials the endpoint.
 func (s *scene) owner() string {
 	s.t.Helper()
-	return s.puppet(owner).ask(endpoint)
+	return s.puppet(s.user).ask(endpoint)
 }
 
 // link makes a link from the scene's namespace, where it is called lan and has 192.0.2.1, to another, where it is eth0 and has
@@ -128,4 +126,10 @@ func (s *scene) link() {
 	s.ns.Run(s.t, "ip", "link", "set", "lan", "up")
 	s.there.Run(s.t, "ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
 	s.there.Run(s.t, "ip", "link", "set", "eth0", "up")
+}
+
+// freshPort is a port for a client that no other has had.
+func (s *scene) freshPort() string {
+	s.ports++
+	return fmt.Sprint(40000 + s.ports)
 }

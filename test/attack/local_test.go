@@ -27,7 +27,7 @@ func TestLocalUsers(t *testing.T) {
 		for _, w := range ways {
 			dial := func(s *scene, uid uint32) string { return s.puppet(uid, w.by...).ask(w.address) }
 			a := attack{
-				name: w.name, mode: mode, checks: []string{"owner"}, hidden: []string{"reject"},
+				name: w.name, mode: mode, user: owner, checks: []string{"owner"}, hidden: []string{"reject"},
 				allowed: func(s *scene) string { return dial(s, owner) },
 				attempt: func(s *scene) string { return dial(s, w.uid) },
 			}
@@ -54,7 +54,7 @@ func TestLocalUsersUnaided(t *testing.T) {
 	for _, mode := range []string{"iptables", "loopback"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			s := &scene{t: t, ns: netns.New(t), mode: mode}
+			s := &scene{t: t, ns: netns.New(t), mode: mode, user: owner}
 			s.start(nil)
 			for range 2 {
 				if got := s.owner(); got != token {
@@ -76,11 +76,11 @@ func TestLocalUsersUnaided(t *testing.T) {
 func TestBackendPort(t *testing.T) {
 	netns.Root(t)
 	attack{
-		name: "of the owner", mode: "iptables", checks: []string{"reject", "dialed"}, alone: true,
+		name: "of the owner", mode: "iptables", user: owner, checks: []string{"reject", "dialed"}, alone: true,
 		attempt: func(s *scene) string { return s.puppet(owner).ask(backend) },
 	}.run(t)
 	attack{
-		name: "of another user", mode: "iptables", checks: []string{"reject", "dialed", "owner"}, alone: true,
+		name: "of another user", mode: "iptables", user: owner, checks: []string{"reject", "dialed", "owner"}, alone: true,
 		attempt: func(s *scene) string { return s.puppet(stranger).ask(backend) },
 	}.run(t)
 }
