@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"azimds/imds/control"
 	"azimds/imds/token"
@@ -32,6 +33,10 @@ func newToken() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if args[0] == "" {
 			return usage(cmd, errors.New("RESOURCE is empty"))
+		}
+		// As the server's, this process's memory is for no core file and for no other process of the user's.
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			return fmt.Errorf("keeping the token from core files: %w", err)
 		}
 		client, err := agentClient()
 		if err != nil {
