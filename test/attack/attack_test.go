@@ -21,6 +21,7 @@ type attack struct {
 	// checks are those that refuse it. alone says that each of them does so without the others.
 	checks []string
 	alone  bool
+	named  []string // arguments with which the agent allows it; nil where none does
 	// hidden are checks that come before those and refuse it too: they are taken out all the time, so that others are seen.
 	hidden []string
 
@@ -40,15 +41,21 @@ type scene struct {
 	other *puppet      // whom prepare has placed in another namespace
 	there *netns.NS    // that namespace
 	ports int          // of clients, handed out
+
+	mapped bool // the agent has a user namespace of its own, and the network namespace that belongs to it
 }
 
 func (a attack) run(t *testing.T) {
 	t.Run(a.mode+"/"+a.name, func(t *testing.T) {
 		t.Parallel()
+		gotToken := func(outcome string) bool { return outcome == token }
 		t.Run("refused", func(t *testing.T) { a.stage(t, nil, gotNothing) })
-		t.Run("without "+strings.Join(a.checks, ","), func(t *testing.T) {
-			a.stage(t, a.checks, func(outcome string) bool { return outcome == token })
-		})
+		t.Run("without "+strings.Join(a.checks, ","), func(t *testing.T) { a.stage(t, a.checks, gotToken) })
+		if a.named != nil {
+			b := a
+			b.args = slices.Concat(a.args, a.named)
+			t.Run(strings.Join(a.named, " "), func(t *testing.T) { b.stage(t, nil, gotToken) })
+		}
 		for _, check := range a.checks {
 			if !a.alone || len(a.checks) == 1 {
 				break
@@ -99,8 +106,14 @@ func (s *scene) start(without []string, args ...string) {
 		"run", "--user", fmt.Sprint(s.user), "--credential", "emulated", "--mode", s.mode, "--log-level", "debug",
 	}, args...)...)
 	cmd.Env = append(agent.CleanEnv(), "AZIMDSTEST_WITHOUT="+strings.Join(without, ","))
+	if s.mapped {
+		s.inUserNamespace(cmd)
+	}
 	s.agent = agent.Start(s.t, s.ns, cmd)
 	s.agent.AwaitReady()
+	if s.mapped {
+		s.ns = netns.Of(s.t, s.agent.Cmd.Process.Pid)
+	}
 }
 
 // puppet is one in the agent's namespace.

@@ -20,12 +20,18 @@ const sought = "https://attacker.example/"
 // frozen stops the server while f makes connections, which then wait in the listener's queue, and lets it go on.
 func (s *scene) frozen(f func()) {
 	s.t.Helper()
-	server, ok := s.agent.Family()["server"]
+	s.without("server", f)
+}
+
+// without stops one of the agent's processes while f runs, and lets it go on.
+func (s *scene) without(process string, f func()) {
+	s.t.Helper()
+	pid, ok := s.agent.Family()[process]
 	if !ok {
-		s.t.Fatalf("there is no server\n%s", s.agent.Said)
+		s.t.Fatalf("there is no %s\n%s", process, s.agent.Said)
 	}
-	stop(s.t, server)
-	defer syscall.Kill(server, syscall.SIGCONT)
+	stop(s.t, pid)
+	defer syscall.Kill(pid, syscall.SIGCONT)
 	f()
 }
 

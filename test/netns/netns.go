@@ -103,6 +103,17 @@ func New(t testing.TB) *NS {
 	return ns
 }
 
+// Of is the namespace that a process is in.
+func Of(t testing.TB, pid int) *NS {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatalf("opening a process's network namespace: %v", err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return &NS{file}
+}
+
 // Inode is the namespace's number, as /proc/PID/ns/net shows it.
 func (ns *NS) Inode() uint64 {
 	var st unix.Stat_t

@@ -1,6 +1,7 @@
 // Puppet is a client that does one step after another as it is told on standard input, a line each, and prints what came of it,
 // a line each: so a test decides what is where in a connection's life, without waiting for a moment to pass.
 //
+//	ready                 does nothing
 //	ask ADDRESS LIMIT     dials, asks for a token and reads the answer; LIMIT is for the dial
 //	dial ADDRESS [PORT]   dials, from a port of its own
 //	request RESOURCE      sends a request for a token
@@ -66,6 +67,7 @@ func (p *puppet) step(what string, args []string) string {
 
 func (p *puppet) take(what string, args []string) (said string, err error) {
 	switch what {
+	case "ready":
 	case "ask":
 		return p.ask(args[0], args[1])
 	case "dial":
