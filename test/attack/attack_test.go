@@ -40,6 +40,7 @@ type scene struct {
 	agent *agent.Agent // nil while the scene is prepared
 	other *puppet      // whom prepare has placed in another namespace
 	there *netns.NS    // that namespace
+	env   []string     // of the agent, further variables
 	ports int          // of clients, handed out
 
 	mapped bool // the agent has a user namespace of its own, and the network namespace that belongs to it
@@ -105,7 +106,7 @@ func (s *scene) start(without []string, args ...string) {
 	cmd := exec.Command(filepath.Join(bin, program), append([]string{
 		"run", "--user", fmt.Sprint(s.user), "--credential", "emulated", "--mode", s.mode, "--log-level", "debug",
 	}, args...)...)
-	cmd.Env = append(agent.CleanEnv(), "AZIMDSTEST_WITHOUT="+strings.Join(without, ","))
+	cmd.Env = append(append(agent.CleanEnv(), s.env...), "AZIMDSTEST_WITHOUT="+strings.Join(without, ","))
 	if s.mapped {
 		s.inUserNamespace(cmd)
 	}
