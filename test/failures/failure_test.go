@@ -93,6 +93,7 @@ func (f failure) play(t *testing.T) string {
 	}
 	before, pid := w.state(), w.serving()
 	stdout, stderr, code := w.run(uid, f.does, f.env...)
+	stderr = logFirst(stderr)
 	w.keepsSecrets(stdout + stderr)
 	same(t, before, w.state())
 	if now := w.serving(); now != pid {
@@ -122,6 +123,19 @@ func (f failure) play(t *testing.T) string {
 		same(t, before, w.state())
 	}
 	return text
+}
+
+// logFirst puts the log's lines before the message: they are of another process, and come when they come.
+func logFirst(stderr string) string {
+	var log, message strings.Builder
+	for line := range strings.Lines(stderr) {
+		if strings.HasPrefix(line, "time=") {
+			log.WriteString(line)
+		} else {
+			message.WriteString(line)
+		}
+	}
+	return log.String() + message.String()
 }
 
 // follow runs the command of a message, and then what failed if that is mended.
