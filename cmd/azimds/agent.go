@@ -104,15 +104,12 @@ func (a *agent) screen(c caller.Caller) (caller.Detail, error) {
 func (a *agent) ours(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a.checked.Load() }
 
 // find asks the holder whose a socket is, as this process may not look at everybody's.
-func (a *agent) find(c caller.Caller) (caller.Process, bool) {
+func (a *agent) find(c caller.Caller) (caller.Process, error) {
 	answer, err := a.ask(context.Background(), holder.Message{Kind: holder.KindFind, Inode: c.Inode, UID: c.UID})
-	if err != nil {
-		a.log.Debug("looking for a caller", "error", err)
-	}
 	if err != nil || answer.Process == nil {
-		return caller.Process{}, false
+		return caller.Process{}, err
 	}
-	return caller.Process(*answer.Process), true
+	return caller.Process(*answer.Process), nil
 }
 
 // inTree tells whether a socket belongs to the command's process tree. Where this process may not look, the holder does.

@@ -25,9 +25,9 @@ type gatekeeper struct {
 
 	users        caller.Users
 	cgroups      *caller.Cgroups
-	ownContainer string // this process's own; "" for none
+	own          string // the control group of this process's own container; "" where it is in none
 	finder       *caller.Finder
-	find         func(c caller.Caller) (caller.Process, bool) // asks the holder, who may look at every process
+	find         func(c caller.Caller) (caller.Process, error) // asks the holder, who may look at every process
 	tree         func(inode uint64) (bool, error)             // whether a socket is the command's; nil serves all
 }
 
@@ -43,7 +43,7 @@ func newGatekeeper(owner holder.Owner, a policy.Admission, p *policy.Policy, eve
 	}
 	g := &gatekeeper{
 		owner: owner, admission: a, rates: newRates(everybody),
-		cgroups: cgroups, ownContainer: caller.Container(own), finder: caller.NewFinder("/proc"),
+		cgroups: cgroups, own: caller.ContainerGroup(own), finder: caller.NewFinder("/proc"),
 	}
 	g.policy.Store(p)
 	return g, nil
@@ -70,7 +70,7 @@ func (g *gatekeeper) screen(c caller.Caller) (caller.Detail, error) {
 	if c.Bridge != "" {
 		return caller.Detail{}, nil
 	}
-	d := g.describe(c)
+	d, err := g.look(c)
 	if d.Container == outOfSight {
 		return d, &policy.Refusal{
 			Reason: "the control group of its socket is out of sight, as that of another container on this network is",
@@ -80,12 +80,21 @@ func (g *gatekeeper) screen(c caller.Caller) (caller.Detail, error) {
 	if err := g.admission.Admit(g.subject(c, d), d.User); err != nil && !without("owner") {
 		return d, err
 	}
-	if relay := d.Relay(); relay != "" && !without("relay") {
-		if err := g.admission.AdmitRelay(relay); err != nil {
-			return d, err
-		}
+	if err := g.admitProgram(d, err); err != nil && !without("relay") {
+		return d, err
 	}
 	return d, g.inTree(c.Inode)
+}
+
+// admitProgram says whether a program may ask that is one which dials for others. Where nobody could look for it, it may be one.
+func (g *gatekeeper) admitProgram(d caller.Detail, missing error) error {
+	if missing != nil {
+		return fmt.Errorf("its program could not be looked for: %w", missing)
+	}
+	if relay := d.Relay(); relay != "" {
+		return g.admission.AdmitRelay(relay)
+	}
+	return nil
 }
 
 // outOfSight stands for the container of a group that this process cannot see, and which is not admitted.
@@ -106,36 +115,48 @@ func (g *gatekeeper) inTree(inode uint64) error {
 	return nil
 }
 
-// describe finds out what can be said of a local caller.
+// describe finds out what can be said of a caller.
 func (g *gatekeeper) describe(c caller.Caller) caller.Detail {
 	if c.Bridge != "" {
 		return caller.Detail{}
 	}
-	d := caller.Detail{User: g.users.Name(c.UID)}
+	d, _ := g.look(c) // without the program, if it cannot be looked for
+	return d
+}
+
+// look finds out what can be said of a local caller. The error says that its program could not be looked for. That it was, and
+// not found, is none: it is in another PID namespace (pid_namespaces(7)), or has gone.
+func (g *gatekeeper) look(c caller.Caller) (d caller.Detail, err error) {
+	d.User = g.users.Name(c.UID)
 	path, ok := g.cgroups.Path(c.Cgroup)
 	switch {
 	case ok:
-		d.Cgroup, d.Unit = path, caller.Unit(path)
-		d.Container = g.foreign(caller.Container(path))
-	case c.Cgroup != 0 && g.cgroups.Doubt() == "" && !g.anyContainer():
-		d.Container = g.foreign(outOfSight)
+		d.Cgroup, d.Unit, d.Container = path, caller.Unit(path), g.container(path)
+	case c.Cgroup != 0 && g.cgroups.Doubt() == "" && !g.anyContainer() && !without("container"):
+		d.Container = outOfSight
 	}
 	if d.Process, ok = g.finder.Find(c); !ok {
-		d.Process, _ = g.find(c)
+		d.Process, err = g.find(c)
 	}
-	return d
+	return d, err
 }
 
 func (g *gatekeeper) anyContainer() bool {
 	return slices.Contains(g.admission.Containers, policy.Any)
 }
 
-// foreign is a container unless it is this process's own, whose processes are its users.
-func (g *gatekeeper) foreign(container string) string {
-	if container == g.ownContainer || without("container") {
+// container is the container that a control group is of, if it is not this process's own, whose processes are its users. What is
+// in a container can make groups below its own and call them as it likes, so that the outermost counts.
+func (g *gatekeeper) container(path string) string {
+	if without("container") {
 		return ""
 	}
-	return container
+	if g.own != "" {
+		if below, ok := strings.CutPrefix(path+"/", g.own+"/"); ok {
+			path = below
+		}
+	}
+	return caller.Container(path)
 }
 
 // subject is a caller as policy sees it.
@@ -178,7 +199,7 @@ func (g *gatekeeper) owners(pid int) policy.Caller {
 		for line := range strings.Lines(string(text)) {
 			if path, ok := strings.CutPrefix(line, "0::/"); ok {
 				s.Cgroup = strings.TrimSuffix(path, "\n")
-				s.Container = g.foreign(caller.Container(s.Cgroup))
+				s.Container = g.container(s.Cgroup)
 			}
 		}
 	}

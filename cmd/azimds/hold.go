@@ -73,7 +73,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		JanitorLog: os.Stderr,
 		Explain:    explain,
 		InTree:     inTree(tree),
-		Find:       findProcess,
+		Find:       findProcess(),
 		Stderr:     adoptStderr,
 		Log:        lines.logger(c.Log.Format, c.Log.Level),
 		After:      stopHere,

@@ -135,7 +135,7 @@ func (l *launch) holderOptions(o launchOptions, want netsetup.Want) holder.Optio
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(o.tree, server),
-		Find:        findProcess,
+		Find:        findProcess(),
 		Log:         o.log,
 		After:       stopHere,
 	}
@@ -149,13 +149,13 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 	}
 }
 
-// findProcess says who has a socket open, to a server that may not look at everybody's processes. It keeps nothing between two
-// questions: they are few.
-func findProcess(inode uint64, uid uint32) (holder.Process, bool) {
-	f := caller.NewFinder("/proc")
-	defer f.Close()
-	found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
-	return holder.Process(found), ok
+// findProcess says who has a socket open, to a server that may not look at everybody's processes.
+func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
+	f := caller.NewFinder("/proc") // for the life of the holder
+	return func(inode uint64, uid uint32) (holder.Process, bool) {
+		found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
+		return holder.Process(found), ok
+	}
 }
 
 // hold is the holder in this process.

@@ -97,7 +97,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(0),
-		Find:        findProcess,
+		Find:        findProcess(),
 		Log:         lines.logger(c.Log.Format, c.Log.Level),
 		After:       stopHere,
 	}, func(h *holder.Holder) {

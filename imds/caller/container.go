@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Container is the id or name of the innermost container that a control group belongs to, as its path tells; "" where it tells
-// of none. Container engines name the groups that they make:
+// Container is the id or name of the outermost container that a control group belongs to, as its path tells; "" where it tells
+// of none: what is further in, the container may have named itself. Container engines name the groups that they make:
 //
 //	system.slice/docker-ID.scope                                    Docker and its kin, with systemd
 //	docker/ID                                                       without
@@ -20,14 +20,26 @@ import (
 //
 // An ID has 64 hexadecimal digits with nearly all of them, and such a group is a container's whatever it is called besides.
 func Container(path string) string {
+	parent := ""
+	for part := range strings.SplitSeq(path, "/") {
+		if id := containerOf(parent, part); id != "" {
+			return id
+		}
+		parent = part
+	}
+	return ""
+}
+
+// ContainerGroup is the control group of the innermost container that a group belongs to: the beginning of its path. "" is none.
+func ContainerGroup(path string) string {
 	parts := strings.Split(path, "/")
 	for i, part := range slices.Backward(parts) {
 		parent := ""
 		if i > 0 {
 			parent = parts[i-1]
 		}
-		if id := containerOf(parent, part); id != "" {
-			return id
+		if containerOf(parent, part) != "" {
+			return strings.Join(parts[:i+1], "/")
 		}
 	}
 	return ""

@@ -16,7 +16,7 @@ func TestContainer(t *testing.T) {
 		{"system.slice/docker-" + id + ".scope", id, "docker-" + id + ".scope"},
 		{"system.slice/docker-" + id + ".scope/init", id, "docker-" + id + ".scope"},
 		{"docker/" + id, id, ""},
-		{"docker/buildkit/k3x2", "k3x2", ""},
+		{"docker/buildkit/k3x2", "buildkit", ""}, // of a builder, which has no name
 		{"system.slice/docker-k3x2k9qv7tq1.scope", "k3x2k9qv7tq1", "docker-k3x2k9qv7tq1.scope"},
 		{"machine.slice/libpod-" + id + ".scope/container", id, "libpod-" + id + ".scope"},
 		{"machine.slice/libpod-conmon-" + id + ".scope", "", "libpod-conmon-" + id + ".scope"},
@@ -30,7 +30,7 @@ func TestContainer(t *testing.T) {
 		{"lxc.payload.web/system.slice/sshd.service", "web", "sshd.service"},
 		{"lxc/web", "web", ""},
 		{"lxc.monitor.web", "", ""},
-		{"system.slice/docker-" + id + ".scope/docker/" + strings.Repeat("f", 64), strings.Repeat("f", 64), "docker-" + id + ".scope"},
+		{"system.slice/docker-" + id + ".scope/docker/" + strings.Repeat("f", 64), id, "docker-" + id + ".scope"},
 		{"system.slice/" + id[:63] + ".service", "", id[:63] + ".service"},
 	}
 	for _, tt := range tests {
@@ -64,6 +64,21 @@ func TestRelay(t *testing.T) {
 	for _, tt := range tests {
 		if got := tt.process.Relay(); got != tt.relay {
 			t.Errorf("%+v is relay %q, want %q", tt.process, got, tt.relay)
+		}
+	}
+}
+
+func TestContainerGroup(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	for path, want := range map[string]string{
+		"":                                      "",
+		"system.slice/sshd.service":             "",
+		"docker/" + id:                          "docker/" + id,
+		"docker/" + id + "/init/x":              "docker/" + id,
+		"docker/" + id + "/docker/" + id + "/y": "docker/" + id + "/docker/" + id,
+	} {
+		if got := ContainerGroup(path); got != want {
+			t.Errorf("ContainerGroup(%q) = %q, want %q", path, got, want)
 		}
 	}
 }
