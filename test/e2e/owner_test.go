@@ -116,3 +116,25 @@ func TestServerIsClosed(t *testing.T) {
 	}
 	a.Stop()
 }
+
+// TestStatusSaysWhatCannotBeKept has status say where any user can take the port that azimds leaves, and nothing of the kind where
+// none can.
+func TestStatusSaysWhatCannotBeKept(t *testing.T) {
+	netns.Root(t)
+	for start, said := range map[string]bool{"1024": false, "80": true} {
+		t.Run(start, func(t *testing.T) {
+			ns := netns.New(t)
+			if err := ns.Do(func() error {
+				return os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte(start), 0o644)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			a := startAgent(t, ns, nil, "--mode", "loopback", "--credential", "emulated")
+			out, code := azimds(t, ns, "status")
+			if code != 0 || strings.Contains(out, "any local user can listen on port 80 when azimds is gone") != said {
+				t.Errorf("with ip_unprivileged_port_start %s, status ended with %d:\n%s", start, code, out)
+			}
+			a.Stop()
+		})
+	}
+}
