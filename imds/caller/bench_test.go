@@ -1,7 +1,10 @@
 package caller
 
 import (
+	"fmt"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -54,6 +57,79 @@ func BenchmarkResolveCrowd(b *testing.B) {
 	slices.Sort(ratios)
 	b.ReportMetric(ratios[len(ratios)/2], "ratio")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkFindKnown looks for the process of a connection that was found before, as that of a program's next connection is.
+func BenchmarkFindKnown(b *testing.B) {
+	z := newZone(b)
+	who, _ := z.client(b)
+	f := NewFinder("/proc")
+	defer f.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := f.Find(who); !ok {
+			b.Fatal("not found")
+		}
+	}
+}
+
+// BenchmarkFindNew looks for the process of a connection for the first time, among so many on the machine. The client is the latest of
+// them, or had all the others start after it, which is the worst: the latest are looked into first.
+func BenchmarkFindNew(b *testing.B) {
+	for _, n := range []int{80, 500} {
+		for _, latest := range []bool{true, false} {
+			b.Run(fmt.Sprintf("processes=%d/latest=%t", n, latest), func(b *testing.B) { benchmarkFindNew(b, n, latest) })
+		}
+	}
+}
+
+func benchmarkFindNew(b *testing.B, n int, latest bool) {
+	z := newZone(b)
+	if latest {
+		sleepers(b, n)
+	}
+	who, pid := z.client(b)
+	if !latest {
+		sleepers(b, n)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		f := NewFinder("/proc")
+		if found, _ := f.Find(who); found.PID != pid {
+			b.Fatalf("found %+v, want process %d", found, pid)
+		}
+		f.Close()
+	}
+}
+
+// client connects from a process of its own and names who did.
+func (z *zone) client(b *testing.B) (Caller, int) {
+	b.Helper()
+	c := start(b, z.NS, nil, "dial", imds.String())
+	who, err := z.Resolve(remote(z.accept(b)), imds)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return who, c.cmd.Process.Pid
+}
+
+// sleepers starts processes until n run on the machine.
+func sleepers(b *testing.B, n int) {
+	b.Helper()
+	running, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range n - len(running) {
+		cmd := exec.Command("sleep", "600") // should this process be killed, they end all the same
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			_ = cmd.Process.Kill() // it has not ended by itself
+			_ = cmd.Wait()         // says how it ended: by this
+		})
+	}
 }
 
 // crowd opens n more sockets, two a connection, and returns what closes them again without leaving TIME_WAIT.

@@ -42,5 +42,5 @@ type Detail struct {
 type Process struct {
 	PID        int    `json:"pid,omitempty"`
 	Executable string `json:"exe,omitempty"`     // its path; "" where it may not be read
-	Command    string `json:"command,omitempty"` // its name, which it can choose itself: comm in proc(5)
+	Command    string `json:"command,omitempty"` // where that is so, its name, which it can choose itself: comm in proc(5)
 }

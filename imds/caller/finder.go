@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,16 +15,18 @@ import (
 const (
 	// maxRecent is how many processes are looked into first: those that clients were found in lately.
 	maxRecent = 16
-	// maxNumbers is how many of a process's descriptor numbers are tried first. The kernel gives the lowest that is free, so that a
+	// maxSockets is how many of a process's descriptors are tried first. The kernel gives the lowest number that is free, so that a
 	// program which connects again and again uses few.
-	maxNumbers = 16
+	maxSockets = 16
 )
 
 // Finder finds the process that has a socket open: a walk through /proc, for the audit and for what a socket alone does not
-// tell. It begins with where it found the last ones, which makes the next connection of a program cost a few system calls. It is
-// safe for concurrent use. [NewFinder] makes one.
+// tell. It begins with where it found the last ones, which makes the next connection of a program cost a few system calls, and those
+// do not wait for a walk. It is safe for concurrent use. [NewFinder] makes one.
 type Finder struct {
 	procRoot string
+
+	walking sync.Mutex // held during a walk, before mu: of many at once each would only take longer
 
 	mu     sync.Mutex
 	recent []*openProcess // the latest first
@@ -35,8 +36,8 @@ type Finder struct {
 // is given to another; when it has ended, nothing can be read there.
 type openProcess struct {
 	pid     int
-	dir     *os.File
-	numbers []string // of descriptors that were sockets of clients, the latest first
+	dir     int      // file descriptor
+	sockets []string // descriptors that were sockets of clients, such as "fd/7", the latest first
 }
 
 // NewFinder returns a Finder that has opened nothing yet. procRoot is where proc(5) is mounted.
@@ -47,7 +48,7 @@ func (f *Finder) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.recent {
-		p.dir.Close()
+		p.close()
 	}
 	f.recent = nil
 }
@@ -59,6 +60,22 @@ func (f *Finder) Find(c Caller) (found Process, ok bool) {
 		return Process{}, false
 	}
 	link := "socket:[" + strconv.FormatUint(c.Inode, 10) + "]"
+	if found, ok = f.known(link); ok {
+		return found, true
+	}
+	if !f.walking.TryLock() {
+		f.walking.Lock()
+		if found, ok = f.known(link); ok { // thanks to the walk that was under way
+			f.walking.Unlock()
+			return found, true
+		}
+	}
+	defer f.walking.Unlock()
+	return f.walk(link, c.UID)
+}
+
+// known looks into the processes that clients were found in lately.
+func (f *Finder) known(link string) (Process, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, p := range f.recent {
@@ -67,31 +84,59 @@ func (f *Finder) Find(c Caller) (found Process, ok bool) {
 			return p.describe(), true
 		}
 	}
-	for _, p := range slices.Clone(f.recent) { // in another descriptor than before
+	for _, p := range f.recent { // in another descriptor than before
 		if p.has(link) {
 			return p.describe(), true
 		}
-	}
-	pids, err := f.processes(c.UID)
-	if err != nil {
-		return Process{}, false
-	}
-	for _, pid := range pids {
-		p, err := f.open(pid)
-		if err != nil {
-			continue // it has ended
-		}
-		if p.has(link) {
-			f.remember(p)
-			return p.describe(), true
-		}
-		p.dir.Close()
 	}
 	return Process{}, false
 }
 
-// processes lists who runs: first who has the uid, then the others, in each the latest numbers first.
-func (f *Finder) processes(uid uint32) ([]int, error) {
+// walk looks into all processes: first into those that have the uid, then into the others, in each the latest number first. A
+// program that has just started is found at once.
+func (f *Finder) walk(link string, uid uint32) (Process, bool) {
+	pids, err := f.processes()
+	if err != nil {
+		return Process{}, false
+	}
+	var others []int
+	for _, pid := range pids {
+		var st unix.Stat_t
+		switch err := unix.Lstat(f.path(pid), &st); {
+		case err != nil: // it has ended
+		case st.Uid != uid:
+			others = append(others, pid)
+		default:
+			if found, ok := f.look(pid, link); ok {
+				return found, true
+			}
+		}
+	}
+	for _, pid := range others {
+		if found, ok := f.look(pid, link); ok {
+			return found, true
+		}
+	}
+	return Process{}, false
+}
+
+// look looks into one process, and remembers it where it is the one.
+func (f *Finder) look(pid int, link string) (Process, bool) {
+	p, err := f.open(pid)
+	if err != nil {
+		return Process{}, false // it has ended
+	}
+	if !p.has(link) {
+		p.close()
+		return Process{}, false
+	}
+	found := p.describe()
+	f.remember(p)
+	return found, true
+}
+
+// processes lists who runs, the latest numbers first.
+func (f *Finder) processes() ([]int, error) {
 	dir, err := os.Open(f.procRoot)
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
@@ -101,58 +146,66 @@ func (f *Finder) processes(uid uint32) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
 	}
-	var own, others []int
+	pids := make([]int, 0, len(names))
 	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue // not a process
-		}
-		var st unix.Stat_t
-		switch err := unix.Lstat(filepath.Join(f.procRoot, name), &st); {
-		case err != nil:
-		case st.Uid == uid:
-			own = append(own, pid)
-		default:
-			others = append(others, pid)
+		if pid, err := strconv.Atoi(name); err == nil { // others are no process
+			pids = append(pids, pid)
 		}
 	}
-	for _, list := range [][]int{own, others} {
-		slices.SortFunc(list, func(a, b int) int { return b - a })
-	}
-	return append(own, others...), nil
+	slices.SortFunc(pids, func(a, b int) int { return b - a })
+	return pids, nil
 }
 
+func (f *Finder) path(pid int) string { return f.procRoot + "/" + strconv.Itoa(pid) }
+
 func (f *Finder) open(pid int) (*openProcess, error) {
-	dir, err := os.OpenFile(filepath.Join(f.procRoot, strconv.Itoa(pid)), unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := unix.Open(f.path(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening process %d: %w", pid, err)
 	}
 	return &openProcess{pid: pid, dir: dir}, nil
 }
 
 // remember keeps a process for the next search, in the place of the one that was found least lately.
 func (f *Finder) remember(p *openProcess) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(f.recent) == maxRecent {
-		f.recent[maxRecent-1].dir.Close()
+		f.recent[maxRecent-1].close()
 		f.recent = f.recent[:maxRecent-1]
 	}
 	f.recent = slices.Insert(f.recent, 0, p)
 }
 
-// guess looks at the descriptors that were sockets of clients before.
+func (p *openProcess) close() { _ = unix.Close(p.dir) } // nothing was written
+
+// guess looks at the descriptors that were sockets of clients before, and at the one above the latest: a program that keeps its
+// connections opens one after another.
 func (p *openProcess) guess(link string) bool {
-	for i, number := range p.numbers {
-		if p.link("fd/"+number) == link {
-			p.numbers = slices.Insert(slices.Delete(p.numbers, i, i+1), 0, number)
+	for i, socket := range p.sockets {
+		if p.leads(socket, link) {
+			p.sockets = slices.Insert(slices.Delete(p.sockets, i, i+1), 0, socket)
 			return true
 		}
 	}
-	return false
+	if len(p.sockets) == 0 {
+		return false
+	}
+	latest, err := strconv.Atoi(strings.TrimPrefix(p.sockets[0], "fd/"))
+	if err != nil {
+		return false
+	}
+	next := "fd/" + strconv.Itoa(latest+1)
+	if !p.leads(next, link) {
+		return false
+	}
+	p.keep(next)
+	return true
 }
 
 // has looks at all descriptors.
 func (p *openProcess) has(link string) bool {
-	fd, err := unix.Openat(int(p.dir.Fd()), "fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(p.dir, "fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false // not to be looked into, or ended
 	}
@@ -163,39 +216,48 @@ func (p *openProcess) has(link string) bool {
 		return false
 	}
 	for _, number := range slices.Backward(numbers) {
-		if p.link("fd/"+number) != link {
-			continue
+		if socket := "fd/" + number; p.leads(socket, link) {
+			p.keep(socket)
+			return true
 		}
-		if len(p.numbers) == maxNumbers {
-			p.numbers = p.numbers[:maxNumbers-1]
-		}
-		p.numbers = slices.Insert(p.numbers, 0, number)
-		return true
 	}
 	return false
 }
 
-// link is where a symbolic link of the process leads; "" where it cannot be read.
-func (p *openProcess) link(name string) string {
-	var buf [unix.PathMax]byte
-	n, err := unix.Readlinkat(int(p.dir.Fd()), name, buf[:])
-	if err != nil {
-		return ""
+// keep remembers a descriptor as the latest.
+func (p *openProcess) keep(socket string) {
+	if len(p.sockets) == maxSockets {
+		p.sockets = p.sockets[:maxSockets-1]
 	}
-	return string(buf[:n])
+	p.sockets = slices.Insert(p.sockets, 0, socket)
+}
+
+// leads reports whether a symbolic link of the process is this one.
+func (p *openProcess) leads(name, link string) bool {
+	var buf [64]byte // a socket's link is shorter
+	n, err := unix.Readlinkat(p.dir, name, buf[:])
+	return err == nil && string(buf[:n]) == link
 }
 
 // describe says what the process is now: it may have become another program since it was found last.
 func (p *openProcess) describe() Process {
-	d := Process{PID: p.pid, Executable: strings.TrimSuffix(p.link("exe"), " (deleted)")}
-	fd, err := unix.Openat(int(p.dir.Fd()), "comm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	var buf [unix.PathMax]byte
+	if n, err := unix.Readlinkat(p.dir, "exe", buf[:]); err == nil && n > 0 {
+		return Process{PID: p.pid, Executable: strings.TrimSuffix(string(buf[:n]), " (deleted)")}
+	}
+	return Process{PID: p.pid, Command: p.command()}
+}
+
+// command is the name that the process has given itself; "" where it cannot be read.
+func (p *openProcess) command() string {
+	fd, err := unix.Openat(p.dir, "comm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return d
+		return ""
 	}
 	var name [32]byte // comm has 16 at most
 	n, err := unix.Read(fd, name[:])
-	if err := errors.Join(err, unix.Close(fd)); err == nil && n > 0 {
-		d.Command = strings.TrimSuffix(string(name[:n]), "\n")
+	if err := errors.Join(err, unix.Close(fd)); err != nil || n <= 0 {
+		return ""
 	}
-	return d
+	return strings.TrimSuffix(string(name[:n]), "\n")
 }

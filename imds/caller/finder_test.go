@@ -46,8 +46,8 @@ func TestFind(t *testing.T) {
 			t.Errorf("Find(%d) = %+v, %t; want %+v", inode, got, ok, want)
 		}
 	}
-	curl := Process{PID: 20, Executable: "/usr/bin/curl", Command: "curl"}
-	python := Process{PID: 300, Executable: "/usr/bin/python3", Command: "python3 (deleted)"}
+	curl := Process{PID: 20, Executable: "/usr/bin/curl"}
+	python := Process{PID: 300, Executable: "/usr/bin/python3"}
 	for range 2 { // found by a walk, then by memory
 		find(70, curl)
 		find(71, python)
@@ -58,13 +58,15 @@ func TestFind(t *testing.T) {
 	find(73, curl) // the same number again
 	find(74, curl) // another one of a process that is known
 	find(70, Process{})
+	populate(t, proc, 20, "/usr/bin/curl", map[string]uint64{"9": 76})
+	find(76, curl) // the next one up
 
 	// Its number is another process's now: nothing of the old one counts.
 	if err := os.RemoveAll(filepath.Join(proc, "20")); err != nil {
 		t.Fatal(err)
 	}
 	populate(t, proc, 20, "/usr/bin/slirp4netns", map[string]uint64{"7": 75})
-	find(75, Process{PID: 20, Executable: "/usr/bin/slirp4netns", Command: "slirp4netns"})
+	find(75, Process{PID: 20, Executable: "/usr/bin/slirp4netns"})
 }
 
 // A process that becomes another program is that program, with the descriptors that it had.
@@ -83,6 +85,20 @@ func TestFindAfterExec(t *testing.T) {
 	populate(t, proc, 20, "/usr/bin/pasta", nil)
 	if got, _ := f.Find(c); got.Relay() != "pasta" {
 		t.Errorf("found %+v", got)
+	}
+}
+
+// A process whose executable cannot be read is called what it calls itself.
+func TestFindWithoutExecutable(t *testing.T) {
+	proc := t.TempDir()
+	populate(t, proc, 20, "/usr/bin/pasta", map[string]uint64{"7": 70})
+	if err := os.Remove(filepath.Join(proc, "20", "exe")); err != nil {
+		t.Fatal(err)
+	}
+	f := NewFinder(proc)
+	defer f.Close()
+	if got, ok := f.Find(Caller{UID: uint32(os.Getuid()), Inode: 70}); got != (Process{PID: 20, Command: "pasta"}) || !ok {
+		t.Errorf("found %+v, %t", got, ok)
 	}
 }
 
