@@ -33,15 +33,16 @@ type attack struct {
 
 // scene is where an attack takes place.
 type scene struct {
-	t     testing.TB
-	ns    *netns.NS
-	mode  string
-	user  uint32       // the owner
-	agent *agent.Agent // nil while the scene is prepared
-	other *puppet      // whom prepare has placed in another namespace
-	there *netns.NS    // that namespace
-	env   []string     // of the agent, further variables
-	ports int          // of clients, handed out
+	t      testing.TB
+	ns     *netns.NS
+	mode   string
+	user   uint32       // the owner
+	agent  *agent.Agent // nil while the scene is prepared
+	other  *puppet      // whom prepare has placed in another namespace
+	there  *netns.NS    // the last namespace that was made
+	inside *puppet      // in a container of a zone
+	env    []string     // of the agent, further variables
+	ports  int          // of clients, handed out
 
 	mapped bool // the agent has a user namespace of its own, and the network namespace that belongs to it
 }

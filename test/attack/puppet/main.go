@@ -14,7 +14,8 @@
 //	listen ADDRESS        takes a port
 //	answer TEXT           waits for who connects there, and sends them a text
 //
-// An ADDRESS in brackets, [::ffff:169.254.169.254]:80, is dialled through an IPv6 socket.
+// An ADDRESS in brackets, [::ffff:169.254.169.254]:80, is dialled through an IPv6 socket. ADDRESS,SOURCE,DEVICE is dialled
+// from an address, which may be empty, and through a device.
 package main
 
 import (
@@ -138,9 +139,17 @@ func connect(address string, from int, limit time.Duration) (net.Conn, error) {
 	if strings.HasPrefix(address, "[") {
 		return connect6(address)
 	}
-	d := net.Dialer{Timeout: limit, LocalAddr: &net.TCPAddr{Port: from}, Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }), err)
-	}}
+	parts := strings.Split(address+",,", ",")
+	address, source, device := parts[0], parts[1], parts[2]
+	d := net.Dialer{Timeout: limit, LocalAddr: &net.TCPAddr{IP: net.ParseIP(source), Port: from}}
+	d.Control = func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			if device != "" && err == nil {
+				err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device)
+			}
+		}), err)
+	}
 	d.SetMultipathTCP(false)
 	return d.DialContext(context.Background(), "tcp4", address)
 }
