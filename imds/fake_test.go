@@ -163,8 +163,9 @@ func (j *journal) seen() []imds.Event {
 
 // agent is a server on a loopback port, which it believes to be the service's address.
 type agent struct {
-	addr  string
-	world *world
+	addr   string
+	world  *world
+	server *imds.Server
 	*journal
 
 	stop   context.CancelFunc
@@ -173,6 +174,14 @@ type agent struct {
 
 // start serves until the test ends. change may alter the options; nil alters none.
 func start(t testing.TB, change func(*imds.Options)) *agent {
+	t.Helper()
+	a := prepare(t, change)
+	a.serve(t, a.server.Serve)
+	return a
+}
+
+// prepare makes a server that serves nothing yet.
+func prepare(t testing.TB, change func(*imds.Options)) *agent {
 	t.Helper()
 	a := &agent{world: &world{}, journal: &journal{}, served: make(chan error, 1)}
 	o := imds.Options{
@@ -199,6 +208,13 @@ func start(t testing.TB, change func(*imds.Options)) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.server = s
+	return a
+}
+
+// serve has the server serve on a listener of its own until the test ends.
+func (a *agent) serve(t testing.TB, serve func(context.Context, net.Listener) error) {
+	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -208,10 +224,9 @@ func start(t testing.TB, change func(*imds.Options)) *agent {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		a.served <- s.Serve(ctx, ln)
+		a.served <- serve(ctx, ln)
 	}()
 	t.Cleanup(func() { cancel(); <-finished })
-	return a
 }
 
 // connect connects from 127.0.0.host, with a deadline for all that follows.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -26,8 +27,9 @@ var errDead = errors.New("the connection has ended")
 // return nothing and fail in nothing.
 type gate struct {
 	net.Listener
-	server *Server
-	zone   *Zone // nil for the local one
+	server     *Server
+	zone       *Zone           // nil for the local one
+	describing *sync.WaitGroup // refusals of which more is looked for
 }
 
 // Accept waits for the next admitted connection. Its errors are the listener's own.
@@ -37,31 +39,32 @@ func (g gate) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if admitted, ok := g.server.admitted(c, g.zone); ok {
+		if admitted, ok := g.admitted(c); ok {
 			return admitted, nil
 		}
 	}
 }
 
 // admitted finds out who is behind a connection and lets it in, or resets it.
-func (s *Server) admitted(c net.Conn, zone *Zone) (*conn, bool) {
+func (g gate) admitted(c net.Conn) (*conn, bool) {
+	s := g.server
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		s.log.Error("connection closed", "error", fmt.Errorf("accepting a connection of type %T: not TCP", c))
 		s.hangUp(c)
 		return nil, false
 	}
-	who, err := s.identify(tcp, zone)
+	who, err := s.identify(tcp, g.zone)
 	if err == nil {
 		err = s.admit(who)
 	}
 	if err != nil {
-		s.refuse(tcp, who, err)
+		g.refuse(tcp, who, err)
 		return nil, false
 	}
 	own := newConn(tcp, who, s)
 	if err := s.places.take(own, s.owner(who)); err != nil {
-		s.refuse(tcp, who, err)
+		g.refuse(tcp, who, err)
 		return nil, false
 	}
 	return own, true
@@ -129,18 +132,23 @@ func clientOf(c net.Conn) netip.AddrPort {
 // an event: Java's SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is
 // closed.
 //
-// Of whom a loud line speaks, more is looked for while the connection is open still; the next connection does not wait for it.
-func (s *Server) refuse(c *net.TCPConn, who caller.Caller, reason error) {
+// Of whom a loud line speaks, more is looked for while the connection is open still; the next connection does not wait for it. No
+// more are looked for at once than are spoken of loudly: each holds a connection, which a flood could otherwise use up.
+func (g gate) refuse(c *net.TCPConn, who caller.Caller, reason error) {
+	s := g.server
 	if !who.Known() && hungUp(c) {
 		s.reject(c)
 		s.say(s.now(), slog.LevelDebug, "client left", 0, slog.String("client", clientOf(c).String()), slog.String("reason", reason.Error()))
 		return
 	}
-	if s.describe == nil || !who.Known() || !s.refusals.left(s.now()) {
+	if s.describe == nil || !who.Known() || !s.refusals.left(s.now()) || !s.lookedFor.take() {
 		s.turnAway(c, who, caller.Detail{}, reason)
 		return
 	}
-	s.describing.Go(func() { s.turnAway(c, who, s.describe(who), reason) })
+	g.describing.Go(func() {
+		defer s.lookedFor.leave()
+		s.turnAway(c, who, s.describe(who), reason)
+	})
 }
 
 // turnAway resets a connection, and says so.

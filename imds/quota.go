@@ -3,6 +3,7 @@ package imds
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,3 +48,18 @@ func (q *quota) level(level slog.Level, now time.Time) (slog.Level, int) {
 	q.quiet = 0
 	return level, lowered
 }
+
+// atOnce counts what may be under way [quotaLines] times at once. Its zero value is ready.
+type atOnce struct{ n atomic.Int64 }
+
+// take begins one more, if it may.
+func (a *atOnce) take() bool {
+	if a.n.Add(1) <= quotaLines {
+		return true
+	}
+	a.n.Add(-1)
+	return false
+}
+
+// leave ends one.
+func (a *atOnce) leave() { a.n.Add(-1) }

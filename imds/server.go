@@ -83,8 +83,8 @@ type Server struct {
 	now     func() time.Time
 	limits  Limits
 
-	describe   func(caller.Caller) caller.Detail // nil: nothing is known
-	describing sync.WaitGroup                    // refusals of which more is looked for
+	describe  func(caller.Caller) caller.Detail // nil: nothing is known
+	lookedFor atOnce                            // refusals of which more is looked for
 
 	places   places
 	probed   atomic.Int64 // when a probe was last answered, in Unix nanoseconds
@@ -144,10 +144,11 @@ func (s *Server) ServeZone(ctx context.Context, ln net.Listener, zone *Zone) err
 }
 
 func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error {
-	defer s.describing.Wait()
+	var describing sync.WaitGroup // of this listener alone: another goes on to refuse while this one waits
+	defer describing.Wait()
 	hs := s.httpServer(ctx)
 	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(gate{ln, s, zone}) }()
+	go func() { failed <- hs.Serve(gate{ln, s, zone, &describing}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %q: %w", ln.Addr(), errors.Join(err, hs.Close()))
