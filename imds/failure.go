@@ -32,9 +32,10 @@ func elsewhere(description string, cause error) *Problem {
 }
 
 // forChain is what a credential chain is told in the place of a problem that a program which asks alone had better retry: a
-// chain has somebody else to ask.
+// chain has somebody else to ask. What policy says is the same for both: a chain that went on would ask elsewhere for what is not
+// for it here, and is told so.
 func forChain(p *Problem) *Problem {
-	if p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests {
+	if p.denied || p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests {
 		return p
 	}
 	return elsewhere(p.Description, p.cause)
