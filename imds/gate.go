@@ -107,13 +107,23 @@ func (s *Server) identifyLocal(c *net.TCPConn, dialed netip.AddrPort) (caller.Ca
 	return who, nil
 }
 
-// screened finds out the rest about the caller of an admitted connection, or resets it.
+// screened finds out the rest about the caller of an admitted connection, or resets it. Of whom a loud line speaks and was refused
+// before anything was found of its process, that is looked for.
 func (s *Server) screened(c *conn) error {
-	var err error
-	if s.screen != nil {
-		c.detail, err = s.screen(c.caller)
+	if s.screen == nil {
+		return nil
 	}
-	if err != nil {
+	detail, err := s.screen(c.caller)
+	c.detail = detail
+	switch {
+	case err == nil:
+	case left(c.TCPConn, c.caller, err):
+		s.letGo(c.TCPConn, err)
+	default:
+		if s.describe != nil && detail.PID == 0 && !errors.Is(err, caller.ErrUnknown) && s.refusals.left(s.now()) && s.lookedFor.take() {
+			c.detail = s.describe(c.caller)
+			s.lookedFor.leave()
+		}
 		s.turnAway(c.TCPConn, c.caller, c.detail, err)
 	}
 	return err
@@ -136,9 +146,8 @@ func clientOf(c net.Conn) netip.AddrPort {
 // more are looked for at once than are spoken of loudly: each holds a connection, which a flood could otherwise use up.
 func (g gate) refuse(c *net.TCPConn, who caller.Caller, reason error) {
 	s := g.server
-	if !who.Known() && hungUp(c) {
-		s.reject(c)
-		s.say(s.now(), slog.LevelDebug, "client left", 0, slog.String("client", clientOf(c).String()), slog.String("reason", reason.Error()))
+	if left(c, who, reason) {
+		s.letGo(c, reason)
 		return
 	}
 	if s.describe == nil || !who.Known() || !s.refusals.left(s.now()) || !s.lookedFor.take() {
@@ -149,6 +158,18 @@ func (g gate) refuse(c *net.TCPConn, who caller.Caller, reason error) {
 		defer s.lookedFor.leave()
 		s.turnAway(c, who, s.describe(who), reason)
 	})
+}
+
+// left tells that nobody could be named for a connection because its client has gone.
+func left(c *net.TCPConn, who caller.Caller, reason error) bool {
+	return (!who.Known() || errors.Is(reason, caller.ErrUnknown)) && hungUp(c)
+}
+
+// letGo ends the connection of a client that has gone.
+func (s *Server) letGo(c *net.TCPConn, reason error) {
+	client := clientOf(c)
+	s.reject(c)
+	s.say(s.now(), slog.LevelDebug, "client left", 0, slog.String("client", client.String()), slog.String("reason", reason.Error()))
 }
 
 // turnAway resets a connection, and says so.

@@ -34,10 +34,12 @@ type Options struct {
 	// would admit the caller.
 	Admit func(caller.Caller) error
 	// Screen looks closer at a caller that was admitted, and may refuse it like Admit: it may read files and take its time, and
-	// comes before the first byte is read. What it found out goes to Allow, the log and the events, also beside an error. Nil
-	// finds out nothing.
+	// comes before the first byte is read. What it found out goes to Allow, the log and the events, also beside an error. One that
+	// wraps [caller.ErrUnknown] says that something was not found which a client that has gone takes with it: of such a one
+	// nothing loud is said. Nil finds out nothing.
 	Screen func(caller.Caller) (caller.Detail, error)
-	// Describe finds out what can be said of a caller that was not admitted, for the log; nil: nothing.
+	// Describe finds out what can be said of a caller that was not admitted, for the log, also where Screen refused it before it
+	// had looked for a process; nil: nothing.
 	Describe func(caller.Caller) caller.Detail
 	// Allow says what a caller gets: the request to put to the source, for an identity that it may have chosen, or an error, a
 	// [*policy.Denial] for one that the client is told. Nil allows all.
