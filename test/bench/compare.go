@@ -27,6 +27,9 @@ type table struct {
 	size, allocations                  measure
 }
 
+// compared are the columns of the table.
+var compared = []string{"measure (medians)", "azimds", "bare", "ratio", "goal"}
+
 func newTable() *table {
 	return &table{
 		cpu:         measure{name: "CPU a request, 16 connections", unit: microseconds, goal: 1.4},
@@ -54,14 +57,19 @@ func (t *table) measures() []*measure {
 
 // compare runs the rounds on the two programs in dir and prints the table.
 func compare(ctx context.Context, dir string, rounds int) (err error) {
+	client, err := startClient()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.end()) }()
 	response := filepath.Join(dir, "response")
 	azimds := &server{
-		name: "azimds", addr: "169.254.169.254:80",
-		program: filepath.Join(dir, "azimds"), args: []string{"run", "--mode", "loopback", "--credential", "emulated"},
+		name: "azimds", addr: "169.254.169.254:80", client: client,
+		program: filepath.Join(dir, "azimds"), args: []string{"run", "--user", fmt.Sprint(owner), "--mode", "loopback", "--credential", "emulated"},
 		answers: "serve",
 	}
 	bare := &server{
-		name: "bare", addr: "127.0.0.1:8080",
+		name: "bare", addr: "127.0.0.1:8080", client: client,
 		program: filepath.Join(dir, "bare"), args: []string{"127.0.0.1:8080", response},
 		answers: "127.0.0.1:8080",
 	}
@@ -71,7 +79,7 @@ func compare(ctx context.Context, dir string, rounds int) (err error) {
 	if _, err := azimds.start(ctx); err != nil {
 		return err
 	}
-	answer, err := capture(ctx, azimds.addr)
+	answer, err := azimds.client.capture(ctx, azimds.addr)
 	if err != nil {
 		return err
 	}
@@ -92,7 +100,7 @@ func compare(ctx context.Context, dir string, rounds int) (err error) {
 		if _, err := s.start(ctx); err != nil {
 			return err
 		}
-		if _, err := load(ctx, s.addr, manyConnections, loadRequests/2); err != nil { // warms up
+		if _, err := s.client.load(ctx, s.addr, manyConnections, loadRequests/2); err != nil { // warms up
 			return fmt.Errorf("loading %s: %w", s.name, err)
 		}
 	}
@@ -153,7 +161,7 @@ func (t *table) serving(ctx context.Context) []func(*server) error {
 			if err != nil {
 				return err
 			}
-			took, err := load(ctx, s.addr, fewConnections, loadRequests)
+			took, err := s.client.load(ctx, s.addr, fewConnections, loadRequests)
 			if err != nil {
 				return fmt.Errorf("loading %s: %w", s.name, err)
 			}
@@ -166,7 +174,7 @@ func (t *table) serving(ctx context.Context) []func(*server) error {
 			return nil
 		},
 		func(s *server) error {
-			took, err := load(ctx, s.addr, manyConnections, loadRequests)
+			took, err := s.client.load(ctx, s.addr, manyConnections, loadRequests)
 			if err != nil {
 				return fmt.Errorf("loading %s: %w", s.name, err)
 			}
@@ -180,7 +188,7 @@ func (t *table) serving(ctx context.Context) []func(*server) error {
 			return s.forget()
 		},
 		func(s *server) error {
-			took, err := kept(ctx, s.addr, keptRequests)
+			took, err := s.client.kept(ctx, s.addr, keptRequests)
 			if err != nil {
 				return fmt.Errorf("asking %s: %w", s.name, err)
 			}
@@ -188,7 +196,7 @@ func (t *table) serving(ctx context.Context) []func(*server) error {
 			return nil
 		},
 		func(s *server) error {
-			took, err := fresh(ctx, s.addr, freshRequests)
+			took, err := s.client.fresh(ctx, s.addr, freshRequests)
 			if err != nil {
 				return fmt.Errorf("asking %s: %w", s.name, err)
 			}
@@ -211,6 +219,6 @@ func (t *table) finish(ctx context.Context, azimds *server, answer, rounds int) 
 	}
 	t.allocations.azimds = []float64{count}
 	fmt.Fprintf(os.Stdout, "azimds and a bare net/http server, %d rounds, answers of %d bytes\n\n", rounds, answer)
-	printTable(os.Stdout, t.measures())
+	printTable(os.Stdout, compared, t.measures())
 	return nil
 }

@@ -29,13 +29,13 @@ const (
 	startNap = 100 * time.Microsecond
 )
 
-// client is one connection, used for one request at a time.
-type client struct {
+// connection is used for one request at a time.
+type connection struct {
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-func dial(ctx context.Context, addr string) (*client, error) {
+func dial(ctx context.Context, addr string) (*connection, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp4", addr)
 	if err != nil {
@@ -44,11 +44,11 @@ func dial(ctx context.Context, addr string) (*client, error) {
 	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &client{conn, bufio.NewReaderSize(conn, 8<<10)}, nil
+	return &connection{conn, bufio.NewReaderSize(conn, 8<<10)}, nil
 }
 
 // get sends the request and reads the answer to its end.
-func (c *client) get() error {
+func (c *connection) get() error {
 	if _, err := io.WriteString(c.conn, request); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func fresh(ctx context.Context, addr string, n int) (time.Duration, error) {
 
 // load returns how long n requests took, spread over connections that each send the next when they have the last.
 func load(ctx context.Context, addr string, connections, n int) (time.Duration, error) {
-	clients := make([]*client, connections)
+	clients := make([]*connection, connections)
 	for i := range clients {
 		c, err := dial(ctx, addr)
 		if err != nil {

@@ -14,23 +14,38 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"azimds/test/demo/sandbox"
 )
 
-// limit bounds the whole benchmark; it takes half a minute.
-const limit = 170 * time.Second
+// limit bounds the whole benchmark; it takes half a minute, and with a flood some minutes, mostly for memory to be given back.
+const (
+	limit      = 170 * time.Second
+	floodLimit = 10 * time.Minute
+)
 
 func main() {
 	azimds := flag.String("azimds", "", "`program` to measure (default: the one of this source tree, built stripped)")
 	rounds := flag.Int("rounds", 11, "interleaved rounds, at least 5")
+	flooded := flag.Bool("flood", false, "instead, measure what the agent's owner notices of connections that are refused")
+	crowd := flag.Bool("crowd", false, "be who floods (the benchmark starts itself so)")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	code, err := run(ctx, *azimds, *rounds)
+	bound := limit
+	if *flooded {
+		bound = floodLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	code, err := 0, error(nil)
+	if *crowd {
+		err = beCrowd(ctx, flag.Args())
+	} else {
+		code, err = run(ctx, *azimds, *rounds, *flooded)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		code = 1
@@ -41,24 +56,24 @@ func main() {
 }
 
 // run builds the programs and then runs itself in a sandbox, where it is given their folder as argument.
-func run(ctx context.Context, azimds string, rounds int) (code int, err error) {
+func run(ctx context.Context, azimds string, rounds int, flooded bool) (code int, err error) {
 	if sandbox.Inside() {
 		if err := sandbox.Enter(); err != nil {
 			return 1, err
 		}
+		if flooded {
+			return 0, flood(ctx, flag.Arg(0))
+		}
 		return 0, compare(ctx, flag.Arg(0), rounds)
 	}
 	if rounds < 5 || flag.NArg() > 0 {
-		return 1, errors.New("reading arguments: want [--azimds PROGRAM] [--rounds N], N at least 5")
+		return 1, errors.New("reading arguments: want [--azimds PROGRAM] [--flood] [--rounds N], N at least 5")
 	}
 	dir, err := os.MkdirTemp("", "azimds-bench-")
 	if err != nil {
 		return 1, fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := build(ctx, dir, "bare", "./test/bench/bare"); err != nil {
-		return 1, err
-	}
 	if azimds == "" {
 		err = build(ctx, dir, "azimds", "./cmd/azimds")
 	} else {
@@ -67,12 +82,24 @@ func run(ctx context.Context, azimds string, rounds int) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	return sandbox.Rerun(ctx, []string{"--rounds", fmt.Sprint(rounds), dir})
+	if flooded { // without netfilter's rule the server itself is loaded; the tag lets it be left out
+		err = build(ctx, dir, "azimds-unguarded", "./cmd/azimds", "nethttpomithttp2", "azimdstest")
+	} else {
+		err = build(ctx, dir, "bare", "./test/bench/bare")
+	}
+	if err != nil {
+		return 1, err
+	}
+	return sandbox.Rerun(ctx, []string{"--rounds", fmt.Sprint(rounds), fmt.Sprintf("--flood=%t", flooded), dir})
 }
 
-// build builds a package of this module as a release is built.
-func build(ctx context.Context, dir, name, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), path)
+// build builds a package of this module as a release is built, or with other tags.
+func build(ctx context.Context, dir, name, path string, tags ...string) error {
+	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name)}
+	if len(tags) > 0 {
+		args = append(args, "-tags="+strings.Join(tags, ","))
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, path)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %q: %w: %s", path, err, text)

@@ -26,7 +26,8 @@ const (
 // server is a program that can be started and measured: azimds, or what it is compared with.
 type server struct {
 	name, program, addr string
-	args                []string
+	args, environ       []string
+	client              client // who asks it
 	answers             string // first argument of the process that answers, of several of the same program
 
 	cmd    *exec.Cmd     // nil while it does not run
@@ -43,6 +44,7 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 	}
 	s.cmd, s.ended, s.output = exec.Command(s.program, s.args...), make(chan struct{}), output
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(s.program)}
+	s.cmd.Env = append(s.cmd.Env, s.environ...)
 	s.cmd.Stdout, s.cmd.Stderr = output, output
 	// In a session of its own. Ctrl-C is for the benchmark, which then stops it in order; and the kernel shares processors out
 	// by session (autogroup, sched(7)), so that a server in the session of those who ask wakes up sooner than one in its own,
@@ -60,7 +62,7 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 		close(s.ended)
 		cancel()
 	}()
-	if err := firstAnswer(ctx, s.addr); err != nil {
+	if err := s.client.firstAnswer(ctx, s.addr); err != nil {
 		if why := s.stop(); why != nil {
 			err = why
 		}
@@ -170,6 +172,10 @@ func (s *server) usage() (all, answering usage, err error) {
 	if err != nil {
 		return usage{}, usage{}, err
 	}
+	who, err := s.answering()
+	if err != nil {
+		return usage{}, usage{}, err
+	}
 	for _, pid := range pids {
 		cpu, err := cpuTime(pid)
 		if err != nil {
@@ -179,19 +185,30 @@ func (s *server) usage() (all, answering usage, err error) {
 		if err != nil {
 			return usage{}, usage{}, err
 		}
-		command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil {
-			return usage{}, usage{}, fmt.Errorf("reading the command of process %d: %w", pid, err)
-		}
 		all.cpu, all.rss = all.cpu+cpu, all.rss+rss
-		if words := strings.Split(string(command), "\x00"); len(words) > 1 && words[1] == s.answers {
+		if pid == who {
 			answering = usage{cpu, rss}
 		}
 	}
-	if answering == (usage{}) {
-		return usage{}, usage{}, fmt.Errorf("looking for the process %q of %s: none of %v", s.answers, s.name, pids)
-	}
 	return all, answering, nil
+}
+
+// answering is the process that answers.
+func (s *server) answering() (int, error) {
+	pids, err := s.pids()
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			return 0, fmt.Errorf("reading the command of process %d: %w", pid, err)
+		}
+		if words := strings.Split(string(command), "\x00"); len(words) > 1 && words[1] == s.answers {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("looking for the process %q of %s: none of %v", s.answers, s.name, pids)
 }
 
 // cpuTime reads a process's clock to the nanosecond; /proc/PID/stat counts in hundredths of a second. The clock's number is
@@ -205,14 +222,26 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// resident reads VmRSS of /proc/PID/status.
-func resident(pid int) (int64, error) {
+// peak is the most memory that the process which answers has had, in bytes.
+func (s *server) peak() (int64, error) {
+	pid, err := s.answering()
+	if err != nil {
+		return 0, err
+	}
+	return memory(pid, "VmHWM:")
+}
+
+// resident is the memory of a process, in bytes.
+func resident(pid int) (int64, error) { return memory(pid, "VmRSS:") }
+
+// memory reads a line of /proc/PID/status.
+func memory(pid int, name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("reading the memory of process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == name {
 			kB, err := strconv.ParseInt(fields[1], 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("reading the memory of process %d: %w", pid, err)
@@ -220,7 +249,7 @@ func resident(pid int) (int64, error) {
 			return kB << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("reading the memory of process %d: no VmRSS", pid)
+	return 0, fmt.Errorf("reading the memory of process %d: no %s", pid, name)
 }
 
 // strippedSize is a program's size in bytes, less what strip would take away.

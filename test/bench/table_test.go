@@ -17,7 +17,7 @@ RSS idle, all processes            30.0 MB    7.0 MB   4.29
 stripped program                   12.5 MB                   <= 12.0 MB miss
 `
 	var out strings.Builder
-	printTable(&out, []*measure{
+	printTable(&out, compared, []*measure{
 		// a round in which the machine was twice as slow moves no ratio
 		{name: "CPU a request, 16 connections", unit: microseconds, goal: 1.4,
 			azimds: []float64{15e-6, 20e-6, 30e-6}, bare: []float64{10e-6, 10e-6, 20e-6}},
