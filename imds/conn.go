@@ -20,8 +20,9 @@ type conn struct {
 	caller   caller.Caller
 	server   *Server
 	closed   atomic.Bool
-	idle     atomic.Int64 // since when nothing is asked on it, in Unix nanoseconds; 0 while something is
-	screened bool         // its first read has found out the rest about the caller: detail
+	gone     chan struct{} // closed when its place is given back, or another's
+	idle     atomic.Int64  // since when nothing is asked on it, in Unix nanoseconds; 0 while something is
+	screened bool          // its first read has found out the rest about the caller: detail
 	detail   caller.Detail
 
 	reads, writes deadline
@@ -35,7 +36,7 @@ type conn struct {
 }
 
 func newConn(c *net.TCPConn, who caller.Caller, s *Server) *conn {
-	own := &conn{TCPConn: c, caller: who, server: s}
+	own := &conn{TCPConn: c, caller: who, server: s, gone: make(chan struct{})}
 	own.reads.set, own.writes.set, own.answer.set = c.SetReadDeadline, c.SetWriteDeadline, own.setTimer
 	own.idle.Store(time.Now().UnixNano())
 	return own
@@ -75,6 +76,16 @@ func CallerOf(ctx context.Context) (who caller.Caller, ok bool) {
 		return caller.Caller{}, false
 	}
 	return c.caller, true
+}
+
+// madeRoom reports whether the connection has had to make room for another.
+func (c *conn) madeRoom() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // Close gives the connection's place back.

@@ -113,19 +113,20 @@ func (s *Server) screened(c *conn) error {
 	if s.screen == nil {
 		return nil
 	}
-	detail, err := s.screen(c.caller)
+	detail, err := s.screen(c.gone, c.caller)
 	c.detail = detail
 	switch {
-	case err == nil:
+	case err == nil || c.madeRoom():
+		return err
 	case left(c.TCPConn, c.caller, err):
 		s.letGo(c.TCPConn, err)
-	default:
-		if s.describe != nil && detail.PID == 0 && !errors.Is(err, caller.ErrUnknown) && s.refusals.left(s.now()) && s.lookedFor.take() {
-			c.detail = s.describe(c.caller)
-			s.lookedFor.leave()
-		}
-		s.turnAway(c.TCPConn, c.caller, c.detail, err)
+		return err
 	}
+	loud := s.loudness(slog.LevelWarn)
+	if s.describe != nil && loud.level >= slog.LevelWarn && detail.PID == 0 {
+		detail = s.describe(c.caller)
+	}
+	s.turnAway(c.TCPConn, c.caller, detail, err, loud)
 	return err
 }
 
@@ -142,22 +143,20 @@ func clientOf(c net.Conn) netip.AddrPort {
 // an event: Java's SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is
 // closed.
 //
-// Of whom a loud line speaks, more is looked for while the connection is open still; the next connection does not wait for it. No
-// more are looked for at once than are spoken of loudly: each holds a connection, which a flood could otherwise use up.
+// Of whom a loud line speaks, more is looked for while the connection is open still; the next connection does not wait for it.
+// There are few of those, however many are refused.
 func (g gate) refuse(c *net.TCPConn, who caller.Caller, reason error) {
 	s := g.server
 	if left(c, who, reason) {
 		s.letGo(c, reason)
 		return
 	}
-	if s.describe == nil || !who.Known() || !s.refusals.left(s.now()) || !s.lookedFor.take() {
-		s.turnAway(c, who, caller.Detail{}, reason)
+	loud := s.loudness(slog.LevelWarn)
+	if s.describe == nil || !who.Known() || loud.level < slog.LevelWarn {
+		s.turnAway(c, who, caller.Detail{}, reason, loud)
 		return
 	}
-	g.describing.Go(func() {
-		defer s.lookedFor.leave()
-		s.turnAway(c, who, s.describe(who), reason)
-	})
+	g.describing.Go(func() { s.turnAway(c, who, s.describe(who), reason, loud) })
 }
 
 // left tells that nobody could be named for a connection because its client has gone.
@@ -172,18 +171,28 @@ func (s *Server) letGo(c *net.TCPConn, reason error) {
 	s.say(s.now(), slog.LevelDebug, "client left", 0, slog.String("client", client.String()), slog.String("reason", reason.Error()))
 }
 
+// loudness is how to say a line about a refused caller.
+type loudness struct {
+	level   slog.Level
+	lowered int // lines before it that were said less loudly than they should have been
+}
+
+func (s *Server) loudness(level slog.Level) loudness {
+	level, lowered := s.refusals.level(level, s.now())
+	return loudness{level, lowered}
+}
+
 // turnAway resets a connection, and says so.
-func (s *Server) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, reason error) {
+func (s *Server) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
 	client := clientOf(c)
 	s.reject(c)
 	e := Event{At: s.now(), Caller: who, Detail: detail, Reason: reason.Error()}
 	if refused, ok := errors.AsType[*policy.Refusal](reason); ok {
 		e.Allow = refused.Allow
 	}
-	level, lowered := s.refusals.level(slog.LevelWarn, e.At)
-	if s.log.Enabled(context.Background(), level) {
+	if s.log.Enabled(context.Background(), loud.level) {
 		attrs := append(make([]slog.Attr, 0, 16), slog.String("client", client.String()))
-		s.say(e.At, level, "caller refused", lowered, e.attrs(attrs)...)
+		s.say(e.At, loud.level, "caller refused", loud.lowered, e.attrs(attrs)...)
 	}
 	s.observe(e)
 }

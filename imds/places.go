@@ -108,6 +108,7 @@ func (p *places) drop(c *conn) {
 		return
 	}
 	delete(p.taken, c)
+	close(c.gone)
 	if of.other {
 		p.sum--
 		if p.others[of.who]--; p.others[of.who] == 0 {

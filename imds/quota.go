@@ -3,7 +3,6 @@ package imds
 import (
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,14 +18,6 @@ type quota struct {
 	began time.Time // of the window
 	loud  int       // lines in it
 	quiet int       // lines lowered since one was said loudly
-}
-
-// left reports whether a line would be said loudly now. Another may come before it.
-func (q *quota) left(now time.Time) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	age := now.Sub(q.began)
-	return age >= quotaWindow || age < 0 || q.loud < quotaLines
 }
 
 // level is the level at which to say a line meant for level, and how many were lowered since the last loud one.
@@ -48,18 +39,3 @@ func (q *quota) level(level slog.Level, now time.Time) (slog.Level, int) {
 	q.quiet = 0
 	return level, lowered
 }
-
-// atOnce counts what may be under way [quotaLines] times at once. Its zero value is ready.
-type atOnce struct{ n atomic.Int64 }
-
-// take begins one more, if it may.
-func (a *atOnce) take() bool {
-	if a.n.Add(1) <= quotaLines {
-		return true
-	}
-	a.n.Add(-1)
-	return false
-}
-
-// leave ends one.
-func (a *atOnce) leave() { a.n.Add(-1) }

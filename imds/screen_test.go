@@ -31,7 +31,7 @@ func TestScreen(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
 		observe := o.Observe
 		o.Observe = func(e imds.Event) { observe(e); seen <- struct{}{} }
-		o.Screen = func(c caller.Caller) (caller.Detail, error) {
+		o.Screen = func(_ <-chan struct{}, c caller.Caller) (caller.Detail, error) {
 			if c.UID == 1002 {
 				return python, &policy.Refusal{Reason: "python is a relay", Allow: "callers.relays: [python]"}
 			}
@@ -90,7 +90,7 @@ func withoutPort(log string) string {
 // Of who is refused before its process was looked for, that is looked for then, as often as a line may be loud.
 func TestScreenedOutIsDescribed(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
-		o.Screen = func(caller.Caller) (caller.Detail, error) {
+		o.Screen = func(<-chan struct{}, caller.Caller) (caller.Detail, error) {
 			return caller.Detail{User: "pat"}, errors.New("is nobody")
 		}
 		o.Describe = func(caller.Caller) caller.Detail { return python }
@@ -120,7 +120,7 @@ func TestScreenedOutIsDescribed(t *testing.T) {
 func TestWhoLeavesWhileScreenedIsSilent(t *testing.T) {
 	closed := make(chan struct{})
 	a := start(t, func(o *imds.Options) {
-		o.Screen = func(c caller.Caller) (caller.Detail, error) {
+		o.Screen = func(_ <-chan struct{}, c caller.Caller) (caller.Detail, error) {
 			if c.UID == 1009 {
 				<-closed
 			}
@@ -149,7 +149,7 @@ func TestWhoLeavesWhileScreenedIsSilent(t *testing.T) {
 // What policy says is told to the client in words that no SDK asks again after, and to the log by the caller's name.
 func TestAllow(t *testing.T) {
 	a := start(t, func(o *imds.Options) {
-		o.Screen = func(caller.Caller) (caller.Detail, error) { return python, nil }
+		o.Screen = func(<-chan struct{}, caller.Caller) (caller.Detail, error) { return python, nil }
 		o.Allow = func(c caller.Caller, d caller.Detail, r token.Request) (token.Request, error) {
 			if c.UID != 1001 || d != python {
 				t.Errorf("policy was asked about %+v, %+v", c, d)

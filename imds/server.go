@@ -36,10 +36,11 @@ type Options struct {
 	// Screen looks closer at a caller that was admitted, and may refuse it like Admit: it may read files and take its time, and
 	// comes before the first byte is read. What it found out goes to Allow, the log and the events, also beside an error. One that
 	// wraps [caller.ErrUnknown] says that something was not found which a client that has gone takes with it: of such a one
-	// nothing loud is said. Nil finds out nothing.
-	Screen func(caller.Caller) (caller.Detail, error)
+	// nothing loud is said. gone is closed when the connection has had to make room for another: nobody waits for an answer any
+	// more. Nil finds out nothing.
+	Screen func(gone <-chan struct{}, c caller.Caller) (caller.Detail, error)
 	// Describe finds out what can be said of a caller that was not admitted, for the log, also where Screen refused it before it
-	// had looked for a process; nil: nothing.
+	// had looked for a process. It is asked for few of them; nil: for none.
 	Describe func(caller.Caller) caller.Detail
 	// Allow says what a caller gets: the request to put to the source, for an identity that it may have chosen, or an error, a
 	// [*policy.Denial] for one that the client is told. Nil allows all.
@@ -73,7 +74,7 @@ type Server struct {
 	dialed  func(*net.TCPConn) (netip.AddrPort, error)
 	callers CallerResolver
 	admit   func(caller.Caller) error
-	screen  func(caller.Caller) (caller.Detail, error)
+	screen  func(<-chan struct{}, caller.Caller) (caller.Detail, error)
 	allow   func(caller.Caller, caller.Detail, token.Request) (token.Request, error)
 	owner   func(caller.Caller) bool
 	source  token.Source
@@ -85,8 +86,7 @@ type Server struct {
 	now     func() time.Time
 	limits  Limits
 
-	describe  func(caller.Caller) caller.Detail // nil: nothing is known
-	lookedFor atOnce                            // refusals of which more is looked for
+	describe func(caller.Caller) caller.Detail // nil: nothing is known
 
 	places   places
 	probed   atomic.Int64 // when a probe was last answered, in Unix nanoseconds

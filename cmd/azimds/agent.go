@@ -93,11 +93,11 @@ func (a *agent) admit(c caller.Caller) error {
 }
 
 // screen says who a caller is, and looks closer at whether it may talk to the metadata endpoint.
-func (a *agent) screen(c caller.Caller) (caller.Detail, error) {
+func (a *agent) screen(gone <-chan struct{}, c caller.Caller) (caller.Detail, error) {
 	if a.ours(c) {
 		return caller.Detail{}, nil
 	}
-	return a.keeper.screen(c)
+	return a.keeper.screen(gone, c)
 }
 
 // ours tells the holder's own connection.

@@ -23,12 +23,14 @@ type gatekeeper struct {
 	policy    atomic.Pointer[policy.Policy]
 	rates     *rates
 
-	users        caller.Users
-	cgroups      *caller.Cgroups
-	own          string // the control group of this process's own container; "" where it is in none
-	finder       *caller.Finder
-	find         func(c caller.Caller) (caller.Process, error) // asks the holder, who may look at every process
-	tree         func(inode uint64) (bool, error)             // whether a socket is the command's; nil serves all
+	users   caller.Users
+	cgroups *caller.Cgroups
+	own     string // the control group of this process's own container; "" where it is in none
+	finder  *caller.Finder
+	find    func(c caller.Caller) (caller.Process, error) // asks the holder, who may look at every process
+	asking  line                                          // to find, of the owner's connections
+	others  line                                          // and of others'
+	tree    func(inode uint64) (bool, error)              // whether a socket is the command's; nil serves all
 }
 
 // newGatekeeper finds out what the machine can tell of callers.
@@ -43,7 +45,7 @@ func newGatekeeper(owner holder.Owner, a policy.Admission, p *policy.Policy, eve
 	}
 	g := &gatekeeper{
 		owner: owner, admission: a, rates: newRates(everybody),
-		cgroups: cgroups, own: caller.ContainerGroup(own), finder: caller.NewFinder("/proc"),
+		cgroups: cgroups, own: caller.ContainerGroup(own), finder: caller.NewFinder("/proc"), asking: newLine(), others: newLine(),
 	}
 	g.policy.Store(p)
 	return g, nil
@@ -65,12 +67,13 @@ func (g *gatekeeper) admit(c caller.Caller) error {
 	return g.admission.Admit(policy.Caller{Zone: policy.Local, UID: c.UID}, g.users.Name(c.UID))
 }
 
-// screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is.
-func (g *gatekeeper) screen(c caller.Caller) (caller.Detail, error) {
+// screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is. For the
+// program, which takes longest to find, is looked last, and not for who has been refused by then.
+func (g *gatekeeper) screen(gone <-chan struct{}, c caller.Caller) (caller.Detail, error) {
 	if c.Bridge != "" {
 		return caller.Detail{}, nil
 	}
-	d, err := g.look(c)
+	d := g.belongs(c)
 	if d.Container == outOfSight {
 		return d, &policy.Refusal{
 			Reason: "the control group of its socket is out of sight, as that of another container on this network is",
@@ -78,6 +81,10 @@ func (g *gatekeeper) screen(c caller.Caller) (caller.Detail, error) {
 		}
 	}
 	if err := g.admission.Admit(g.subject(c, d), d.User); err != nil && !without("owner") {
+		return d, err
+	}
+	var err error
+	if d.Process, err = g.process(gone, c); errors.Is(err, errGone) {
 		return d, err
 	}
 	if err := g.admitProgram(d, err); err != nil && !without("relay") {
@@ -120,14 +127,63 @@ func (g *gatekeeper) describe(c caller.Caller) caller.Detail {
 	if c.Bridge != "" {
 		return caller.Detail{}
 	}
-	d, _ := g.look(c) // without the program, if it cannot be looked for
+	d := g.belongs(c)
+	d.Process, _ = g.process(nil, c) // without it, if it cannot be looked for
 	return d
 }
 
-// look finds out what can be said of a local caller. The error says that its program could not be looked for. That it was, and
-// not found, is none: it is in another PID namespace (pid_namespaces(7)), or has gone.
-func (g *gatekeeper) look(c caller.Caller) (d caller.Detail, err error) {
-	d.User = g.users.Name(c.UID)
+// errGone says that a connection has made room for another before it was known whose it is.
+var errGone = errors.New("the connection has made room for another")
+
+// process finds the program that has the caller's socket open. Who has not been found lately the holder looks for, as it may look
+// at every process. It answers one question after another: others wait in a line that the owner's connections are not in. The
+// error says that it could not be looked for. That it was, and not found, is none: it is in another PID namespace
+// (pid_namespaces(7)), or has gone.
+func (g *gatekeeper) process(gone <-chan struct{}, c caller.Caller) (caller.Process, error) {
+	if !g.ownersConnection(c) {
+		if !g.others.enter(gone) {
+			return caller.Process{}, errGone
+		}
+		defer g.others.leave()
+		return g.find(c)
+	}
+	if found, ok := g.finder.Known(c); ok {
+		return found, nil
+	}
+	if !g.asking.enter(gone) {
+		return caller.Process{}, errGone
+	}
+	defer g.asking.leave()
+	if found, ok := g.finder.Known(c); ok { // by now
+		return found, nil
+	}
+	found, err := g.find(c)
+	if err == nil && found.PID != 0 {
+		g.finder.Learn(c, found.PID)
+	}
+	return found, err
+}
+
+// line is where connections wait for their turn: it has one entry while it is somebody's.
+type line chan struct{}
+
+func newLine() line { return make(line, 1) }
+
+// enter waits for a turn; false where gone is closed before.
+func (l line) enter(gone <-chan struct{}) bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	case <-gone:
+		return false
+	}
+}
+
+func (l line) leave() { <-l }
+
+// belongs says whose a local caller is, and where it runs.
+func (g *gatekeeper) belongs(c caller.Caller) caller.Detail {
+	d := caller.Detail{User: g.users.Name(c.UID)}
 	path, ok := g.cgroups.Path(c.Cgroup)
 	switch {
 	case ok:
@@ -135,10 +191,7 @@ func (g *gatekeeper) look(c caller.Caller) (d caller.Detail, err error) {
 	case c.Cgroup != 0 && g.cgroups.Doubt() == "" && !g.anyContainer() && !without("container"):
 		d.Container = outOfSight
 	}
-	if d.Process, ok = g.finder.Find(c); !ok {
-		d.Process, err = g.find(c)
-	}
-	return d, err
+	return d
 }
 
 func (g *gatekeeper) anyContainer() bool {

@@ -149,9 +149,10 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 	}
 }
 
-// findProcess says who has a socket open, to a server that may not look at everybody's processes.
+// findProcess says who has a socket open, to a server that may not look at everybody's processes. What it keeps between two
+// questions ends with this process.
 func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
-	f := caller.NewFinder("/proc") // for the life of the holder
+	f := caller.NewFinder("/proc")
 	return func(inode uint64, uid uint32) (holder.Process, bool) {
 		found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
 		return holder.Process(found), ok

@@ -21,21 +21,20 @@ const (
 )
 
 // Finder finds the process that has a socket open: a walk through /proc, for the audit and for what a socket alone does not
-// tell. It begins with where it found the last ones, which makes the next connection of a program cost a few system calls, and those
-// do not wait for a walk. It is safe for concurrent use. [NewFinder] makes one.
+// tell. It begins with where it found the last ones, which makes the next connection of a program cost a few system calls. It is
+// safe for concurrent use. [NewFinder] makes one.
 type Finder struct {
 	procRoot string
-
-	walking sync.Mutex // held during a walk, before mu: of many at once each would only take longer
 
 	mu     sync.Mutex
 	recent []*openProcess // the latest first
 }
 
-// openProcess is a process whose folder in /proc is held open. The folder is of that process and no other, also when its number
+// openProcess is a process whose folder in /proc is held open, once it is looked into. The folder is of that process and no other, also when its number
 // is given to another; when it has ended, nothing can be read there.
 type openProcess struct {
 	pid     int
+	uid     uint32   // when it was found
 	dir     int      // file descriptor
 	sockets []string // descriptors that were sockets of clients, such as "fd/7", the latest first
 }
@@ -54,30 +53,37 @@ func (f *Finder) Close() {
 }
 
 // Find returns the first process that has the caller's socket open; ok is false where none was found. Without privilege the
-// processes of other users, and those that are not dumpable (prctl(2)), cannot be looked into.
+// processes of other users, and those that have more privilege or are not dumpable (prctl(2)), cannot be looked into.
 func (f *Finder) Find(c Caller) (found Process, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if found, ok = f.known(c); ok || c.Inode == 0 {
+		return found, ok
+	}
+	return f.walk(socketLink(c), c.UID)
+}
+
+// Known is Find among the processes that were found lately, which takes a few system calls and no walk.
+func (f *Finder) Known(c Caller) (found Process, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known(c)
+}
+
+// Learn has Known know the process with this number, if it has the caller's socket open and can be looked into.
+func (f *Finder) Learn(c Caller, pid int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, _ = f.look(&openProcess{pid: pid, uid: c.UID}, socketLink(c))
+}
+
+func socketLink(c Caller) string { return "socket:[" + strconv.FormatUint(c.Inode, 10) + "]" }
+
+func (f *Finder) known(c Caller) (Process, bool) {
 	if c.Inode == 0 {
 		return Process{}, false
 	}
-	link := "socket:[" + strconv.FormatUint(c.Inode, 10) + "]"
-	if found, ok = f.known(link); ok {
-		return found, true
-	}
-	if !f.walking.TryLock() {
-		f.walking.Lock()
-		if found, ok = f.known(link); ok { // thanks to the walk that was under way
-			f.walking.Unlock()
-			return found, true
-		}
-	}
-	defer f.walking.Unlock()
-	return f.walk(link, c.UID)
-}
-
-// known looks into the processes that clients were found in lately.
-func (f *Finder) known(link string) (Process, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	link := socketLink(c)
 	for i, p := range f.recent {
 		if p.guess(link) {
 			f.recent = slices.Insert(slices.Delete(f.recent, i, i+1), 0, p)
@@ -85,7 +91,7 @@ func (f *Finder) known(link string) (Process, bool) {
 		}
 	}
 	for _, p := range f.recent { // in another descriptor than before
-		if p.has(link) {
+		if p.uid == c.UID && p.has(link) {
 			return p.describe(), true
 		}
 	}
@@ -99,21 +105,22 @@ func (f *Finder) walk(link string, uid uint32) (Process, bool) {
 	if err != nil {
 		return Process{}, false
 	}
-	var others []int
+	var others []*openProcess
 	for _, pid := range pids {
 		var st unix.Stat_t
-		switch err := unix.Lstat(f.path(pid), &st); {
+		err := unix.Lstat(f.path(pid), &st)
+		switch p := (&openProcess{pid: pid, uid: st.Uid}); {
 		case err != nil: // it has ended
 		case st.Uid != uid:
-			others = append(others, pid)
+			others = append(others, p)
 		default:
-			if found, ok := f.look(pid, link); ok {
+			if found, ok := f.look(p, link); ok {
 				return found, true
 			}
 		}
 	}
-	for _, pid := range others {
-		if found, ok := f.look(pid, link); ok {
+	for _, p := range others {
+		if found, ok := f.look(p, link); ok {
 			return found, true
 		}
 	}
@@ -121,8 +128,9 @@ func (f *Finder) walk(link string, uid uint32) (Process, bool) {
 }
 
 // look looks into one process, and remembers it where it is the one.
-func (f *Finder) look(pid int, link string) (Process, bool) {
-	p, err := f.open(pid)
+func (f *Finder) look(p *openProcess, link string) (Process, bool) {
+	var err error
+	p.dir, err = unix.Open(f.path(p.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Process{}, false // it has ended
 	}
@@ -158,18 +166,12 @@ func (f *Finder) processes() ([]int, error) {
 
 func (f *Finder) path(pid int) string { return f.procRoot + "/" + strconv.Itoa(pid) }
 
-func (f *Finder) open(pid int) (*openProcess, error) {
-	dir, err := unix.Open(f.path(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening process %d: %w", pid, err)
-	}
-	return &openProcess{pid: pid, dir: dir}, nil
-}
-
 // remember keeps a process for the next search, in the place of the one that was found least lately.
 func (f *Finder) remember(p *openProcess) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if i := slices.IndexFunc(f.recent, func(r *openProcess) bool { return r.pid == p.pid }); i >= 0 { // ended, or somebody else's now
+		f.recent[i].close()
+		f.recent = slices.Delete(f.recent, i, i+1)
+	}
 	if len(f.recent) == maxRecent {
 		f.recent[maxRecent-1].close()
 		f.recent = f.recent[:maxRecent-1]

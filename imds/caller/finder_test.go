@@ -88,6 +88,35 @@ func TestFindAfterExec(t *testing.T) {
 	}
 }
 
+// What is known is what was found or learnt: never by a walk, and nothing that has the socket no more.
+func TestKnown(t *testing.T) {
+	proc := t.TempDir()
+	populate(t, proc, 20, "/usr/bin/curl", map[string]uint64{"7": 70})
+	f := NewFinder(proc)
+	defer f.Close()
+	c := Caller{UID: uint32(os.Getuid()), Inode: 70}
+	known := func(want int) {
+		t.Helper()
+		if got, ok := f.Known(c); got.PID != want || ok != (want != 0) {
+			t.Errorf("Known(%d) = %+v, %t; want process %d", c.Inode, got, ok, want)
+		}
+	}
+	known(0)
+	f.Learn(c, 21) // no process
+	f.Learn(Caller{UID: c.UID, Inode: 71}, 20)
+	known(0)
+	f.Learn(c, 20)
+	f.Learn(c, 20)
+	known(20)
+	if len(f.recent) != 1 {
+		t.Errorf("%d processes are remembered, want 1", len(f.recent))
+	}
+	populate(t, proc, 20, "/usr/bin/curl", map[string]uint64{"7": 72})
+	known(0)
+	c.Inode = 0
+	known(0)
+}
+
 // A process whose executable cannot be read is called what it calls itself.
 func TestFindWithoutExecutable(t *testing.T) {
 	proc := t.TempDir()
