@@ -40,7 +40,8 @@ func main() {
 		bound = floodLimit
 	}
 	ctx, cancel := context.WithTimeout(ctx, bound)
-	code, err := 0, error(nil)
+	var code int
+	var err error
 	if *crowd {
 		err = beCrowd(ctx, flag.Args())
 	} else {
