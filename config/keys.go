@@ -29,11 +29,12 @@ var keys = []Key{
 		value: boolean(func(c *Config) *bool { return &c.Callers.AnyLocal })},
 	{Name: "callers.containers", Flag: "allow-containers", Class: Privileged, Example: "[web, c0ffee5c8d0e]",
 		Doc: "Containers that share this machine's network and may ask, whatever their user: names, ids or their first 12 digits or " +
-			"more, or `*` for any. Those with a network of their own are behind a bridge (`zones`) or a relay.",
+			"more, or `*` for any. In a container that is in another, the outer one counts. One that a user other than root and the owner " +
+			"has made, or could have, is none of them. Those with a network of their own are behind a bridge (`zones`) or a relay.",
 		value: texts(func(c *Config) *[]string { return &c.Callers.Containers }, containerForm)},
 	{Name: "callers.relays", Flag: "allow-relays", Class: Privileged, Example: "[slirp4netns, pasta]",
 		Doc: "Programs of callers that pass on what others send, such as the network of a rootless container or the tunnel of " +
-			"`ssh`; `*` for any. Whoever can send through one gets what its user gets.",
+			"`ssh`; `*` for any, and for programs that cannot be found. Whoever can send through one gets what its user gets.",
 		value: texts(func(c *Config) *[]string { return &c.Callers.Relays }, relayForm)},
 	{Name: "zones", Flag: "zones", Class: Privileged, Example: "[docker0, br-*]",
 		Doc: "Bridges whose containers and virtual machines are served. An entry is the bridge, or `{bridge: …, identities: […], " +

@@ -66,7 +66,7 @@ func newAgent(s *server, offer *holder.Offer) (*agent, error) {
 		server: s, offer: offer, since: time.Now(), asks: map[uint64]chan holder.Message{},
 		stopped: make(chan struct{}), lost: make(chan struct{}),
 	}
-	if a.keeper, err = newGatekeeper(offer.Owner, admission, policy, s.config.Limits.Rate); err != nil {
+	if a.keeper, err = newGatekeeper("/proc", offer.Owner, admission, policy, s.config.Limits.Rate); err != nil {
 		return nil, err
 	}
 	a.keeper.find = a.find
@@ -104,12 +104,15 @@ func (a *agent) screen(gone <-chan struct{}, c caller.Caller) (caller.Detail, er
 func (a *agent) ours(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a.checked.Load() }
 
 // find asks the holder whose a socket is, as this process may not look at everybody's.
-func (a *agent) find(c caller.Caller) (caller.Process, error) {
+func (a *agent) find(c caller.Caller) (caller.Process, bool) {
 	answer, err := a.ask(context.Background(), holder.Message{Kind: holder.KindFind, Inode: c.Inode, UID: c.UID})
-	if err != nil || answer.Process == nil {
-		return caller.Process{}, err
+	if err != nil {
+		a.log.Debug("looking for a caller", "error", err)
 	}
-	return caller.Process(*answer.Process), nil
+	if err != nil || answer.Process == nil {
+		return caller.Process{}, false
+	}
+	return caller.Process(*answer.Process), true
 }
 
 // inTree tells whether a socket belongs to the command's process tree. Where this process may not look, the holder does.
@@ -258,7 +261,14 @@ func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Toke
 			}
 		}
 	}
-	r, err := a.keeper.decide(a.keeper.owners(pid), r)
+	asking, err := a.keeper.owners(pid)
+	if refusal, ok := errors.AsType[*policy.Refusal](err); ok {
+		return token.Token{}, &token.Error{Message: refusal.Reason, Command: "azimds policy explain"}
+	}
+	if err != nil {
+		return token.Token{}, err
+	}
+	r, err = a.keeper.decide(asking, r)
 	if denial, ok := errors.AsType[*policy.Denial](err); ok {
 		return token.Token{}, &token.Error{Message: denial.Reason + ", by " + denial.By, Command: "azimds policy explain"}
 	}

@@ -23,29 +23,32 @@ type gatekeeper struct {
 	policy    atomic.Pointer[policy.Policy]
 	rates     *rates
 
-	users   caller.Users
-	cgroups *caller.Cgroups
-	own     string // the control group of this process's own container; "" where it is in none
-	finder  *caller.Finder
-	find    func(c caller.Caller) (caller.Process, error) // asks the holder, who may look at every process
-	asking  line                                          // to find, of the owner's connections
-	others  line                                          // and of others'
-	tree    func(inode uint64) (bool, error)              // whether a socket is the command's; nil serves all
+	procRoot string
+	users    caller.Users
+	cgroups  *caller.Cgroups
+	ownGroup string      // that of the container which this process is in; "" for none
+	untold   atomic.Bool // the kernel has not said which control group a caller's socket is of
+	finder   *caller.Finder
+	find     func(c caller.Caller) (caller.Process, bool) // asks the holder, who may look at every process
+	asking   line                                         // to find, of the owner's connections
+	others   line                                         // and of others'
+	tree     func(inode uint64) (bool, error)             // whether a socket is the command's; nil serves all
 }
 
-// newGatekeeper finds out what the machine can tell of callers.
-func newGatekeeper(owner holder.Owner, a policy.Admission, p *policy.Policy, everybody int) (*gatekeeper, error) {
-	cgroups, err := caller.OpenCgroups("/proc")
+// newGatekeeper finds out what the machine can tell of callers. procRoot is where proc(5) is mounted.
+func newGatekeeper(procRoot string, owner holder.Owner, a policy.Admission, p *policy.Policy, everybody int) (*gatekeeper, error) {
+	cgroups, err := caller.OpenCgroups(procRoot)
 	if err != nil {
 		return nil, err
 	}
-	own, err := cgroups.Own("/proc")
+	own, err := cgroups.Own(procRoot)
 	if err != nil {
 		return nil, err
 	}
 	g := &gatekeeper{
-		owner: owner, admission: a, rates: newRates(everybody),
-		cgroups: cgroups, own: caller.ContainerGroup(own), finder: caller.NewFinder("/proc"), asking: newLine(), others: newLine(),
+		owner: owner, admission: a, rates: newRates(everybody), procRoot: procRoot,
+		cgroups: cgroups, ownGroup: caller.Innermost(own), finder: caller.NewFinder(procRoot),
+		asking: newLine(), others: newLine(),
 	}
 	g.policy.Store(p)
 	return g, nil
@@ -67,44 +70,67 @@ func (g *gatekeeper) admit(c caller.Caller) error {
 	return g.admission.Admit(policy.Caller{Zone: policy.Local, UID: c.UID}, g.users.Name(c.UID))
 }
 
-// screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is. For the
-// program, which takes longest to find, is looked last, and not for who has been refused by then.
+// screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is. That is
+// looked for last, as it takes longest: who is not admitted does not keep others from being looked for.
 func (g *gatekeeper) screen(gone <-chan struct{}, c caller.Caller) (caller.Detail, error) {
 	if c.Bridge != "" {
 		return caller.Detail{}, nil
 	}
-	d := g.belongs(c)
-	if d.Container == outOfSight {
-		return d, &policy.Refusal{
-			Reason: "the control group of its socket is out of sight, as that of another container on this network is",
-			Allow:  "callers.containers: ['*']",
-		}
-	}
-	if err := g.admission.Admit(g.subject(c, d), d.User); err != nil && !without("owner") {
+	d, group := g.placed(c)
+	if err := g.admitted(c, d, group); err != nil {
 		return d, err
 	}
-	var err error
-	if d.Process, err = g.process(gone, c); errors.Is(err, errGone) {
+	found, err := g.process(gone, c)
+	if err != nil {
 		return d, err
 	}
-	if err := g.admitProgram(d, err); err != nil && !without("relay") {
+	d.Process = found
+	if err := g.admittedProgram(d); err != nil && !without("relay") {
 		return d, err
 	}
 	return d, g.inTree(c.Inode)
 }
 
-// admitProgram says whether a program may ask that is one which dials for others. Where nobody could look for it, it may be one.
-func (g *gatekeeper) admitProgram(d caller.Detail, missing error) error {
-	if missing != nil {
-		return fmt.Errorf("its program could not be looked for: %w", missing)
+// admitted says whether a caller is, by all that the kernel says of its socket. group is that of its container.
+func (g *gatekeeper) admitted(c caller.Caller, d caller.Detail, group string) error {
+	s := g.subject(c, d)
+	if d.Container == outOfSight {
+		if !g.anyContainer() {
+			return &policy.Refusal{
+				Reason: "the control group of its socket is out of sight, as that of another container on this network is",
+				Allow:  "callers.containers: ['*']",
+			}
+		}
+		s.Container = "" // it need not be one: users can put their own groups out of sight
 	}
-	if relay := d.Relay(); relay != "" {
+	if err := g.admission.Admit(s, d.User); err != nil && !without("owner") {
+		return err
+	}
+	if group == "" {
+		return nil
+	}
+	maker, err := g.cgroups.MadeBy(group)
+	if err != nil {
+		return err
+	}
+	return g.admission.AdmitMade(d.Container, maker, g.users.Name(maker))
+}
+
+// admittedProgram says whether the program that has a caller's socket open is. A container is admitted with all that is in it.
+func (g *gatekeeper) admittedProgram(d caller.Detail) error {
+	switch relay := d.Relay(); {
+	case relay != "":
 		return g.admission.AdmitRelay(relay)
+	case d.Container == "" && d.Executable == "" && d.Command == "":
+		// A relay that cannot be looked at is one all the same. Who connects and has gone is not there to be found, either.
+		if err := g.admission.AdmitUnseen(); err != nil {
+			return fmt.Errorf("%w: %w", caller.ErrUnknown, err)
+		}
 	}
 	return nil
 }
 
-// outOfSight stands for the container of a group that this process cannot see, and which is not admitted.
+// outOfSight stands for the container of a group that this process cannot see.
 const outOfSight = "?"
 
 // inTree says why a socket is of no process of the command's, where only those are served.
@@ -122,94 +148,53 @@ func (g *gatekeeper) inTree(inode uint64) error {
 	return nil
 }
 
-// describe finds out what can be said of a caller.
+// describe finds out what can be said of a local caller.
 func (g *gatekeeper) describe(c caller.Caller) caller.Detail {
 	if c.Bridge != "" {
 		return caller.Detail{}
 	}
-	d := g.belongs(c)
-	d.Process, _ = g.process(nil, c) // without it, if it cannot be looked for
+	d, _ := g.placed(c)
+	d.Process, _ = g.process(nil, c) // nobody waits for it: there is no error
 	return d
 }
 
-// errGone says that a connection has made room for another before it was known whose it is.
-var errGone = errors.New("the connection has made room for another")
-
-// process finds the program that has the caller's socket open. Who has not been found lately the holder looks for, as it may look
-// at every process. It answers one question after another: others wait in a line that the owner's connections are not in. The
-// error says that it could not be looked for. That it was, and not found, is none: it is in another PID namespace
-// (pid_namespaces(7)), or has gone.
-func (g *gatekeeper) process(gone <-chan struct{}, c caller.Caller) (caller.Process, error) {
-	if !g.ownersConnection(c) {
-		if !g.others.enter(gone) {
-			return caller.Process{}, errGone
-		}
-		defer g.others.leave()
-		return g.find(c)
-	}
-	if found, ok := g.finder.Known(c); ok {
-		return found, nil
-	}
-	if !g.asking.enter(gone) {
-		return caller.Process{}, errGone
-	}
-	defer g.asking.leave()
-	if found, ok := g.finder.Known(c); ok { // by now
-		return found, nil
-	}
-	found, err := g.find(c)
-	if err == nil && found.PID != 0 {
-		g.finder.Learn(c, found.PID)
-	}
-	return found, err
-}
-
-// line is where connections wait for their turn: it has one entry while it is somebody's.
-type line chan struct{}
-
-func newLine() line { return make(line, 1) }
-
-// enter waits for a turn; false where gone is closed before.
-func (l line) enter(gone <-chan struct{}) bool {
-	select {
-	case l <- struct{}{}:
-		return true
-	case <-gone:
-		return false
-	}
-}
-
-func (l line) leave() { <-l }
-
-// belongs says whose a local caller is, and where it runs.
-func (g *gatekeeper) belongs(c caller.Caller) caller.Detail {
-	d := caller.Detail{User: g.users.Name(c.UID)}
+// placed is what is known of a local caller without looking for its process, and the group of its container.
+func (g *gatekeeper) placed(c caller.Caller) (d caller.Detail, group string) {
+	d.User = g.users.Name(c.UID)
 	path, ok := g.cgroups.Path(c.Cgroup)
 	switch {
 	case ok:
-		d.Cgroup, d.Unit, d.Container = path, caller.Unit(path), g.container(path)
-	case c.Cgroup != 0 && g.cgroups.Doubt() == "" && !g.anyContainer() && !without("container"):
+		d.Cgroup, d.Unit = path, caller.Unit(path)
+		d.Container, group = g.container(path)
+	case c.Cgroup == 0:
+		g.untold.Store(true)
+	case g.cgroups.Doubt() == "" && !without("container"):
 		d.Container = outOfSight
 	}
-	return d
+	return d, group
 }
 
 func (g *gatekeeper) anyContainer() bool {
 	return slices.Contains(g.admission.Containers, policy.Any)
 }
 
-// container is the container that a control group is of, if it is not this process's own, whose processes are its users. What is
-// in a container can make groups below its own and call them as it likes, so that the outermost counts.
-func (g *gatekeeper) container(path string) string {
+// container is the container that a control group is in, and the group of that, unless it is this process's own, whose processes
+// are its users.
+func (g *gatekeeper) container(path string) (id, group string) {
 	if without("container") {
-		return ""
+		return "", ""
 	}
-	if g.own != "" {
-		if below, ok := strings.CutPrefix(path+"/", g.own+"/"); ok {
-			path = below
-		}
+	if g.ownGroup == "" {
+		return caller.Container(path)
 	}
-	return caller.Container(path)
+	inside, own := strings.CutPrefix(path+"/", g.ownGroup+"/")
+	if !own {
+		return caller.Container(path)
+	}
+	if id, group = caller.Container(strings.TrimSuffix(inside, "/")); id != "" {
+		group = g.ownGroup + "/" + group
+	}
+	return id, group
 }
 
 // subject is a caller as policy sees it.
@@ -241,25 +226,33 @@ func (g *gatekeeper) decide(s policy.Caller, r token.Request) (token.Request, er
 	return decision.Request, nil
 }
 
-// owners is the subject of a process of the owner's that asks on the control socket.
-func (g *gatekeeper) owners(pid int) policy.Caller {
+// owners is the subject of a process of the owner's that asks on the control socket, or why it gets nothing: it is in a container
+// that is not admitted, or can no longer be looked at.
+func (g *gatekeeper) owners(pid int) (policy.Caller, error) {
 	s := policy.Caller{Zone: policy.Local, UID: g.owner.UID}
 	if g.policy.Load().NeedsGroups() {
 		s.Groups = g.users.Groups(s.UID)
 	}
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	if text, err := os.ReadFile(filepath.Join(dir, "cgroup")); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if path, ok := strings.CutPrefix(line, "0::/"); ok {
-				s.Cgroup = strings.TrimSuffix(path, "\n")
-				s.Container = g.container(s.Cgroup)
-			}
+	dir := filepath.Join(g.procRoot, strconv.Itoa(pid))
+	text, err := os.ReadFile(filepath.Join(dir, "cgroup"))
+	if err != nil {
+		return s, fmt.Errorf("reading the control group of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		path, v2 := strings.CutPrefix(line, "0::/")
+		if !v2 {
+			continue
+		}
+		s.Cgroup = strings.TrimSuffix(path, "\n")
+		s.Container, _ = g.container(s.Cgroup)
+		if s.Container == "" && strings.HasPrefix(s.Cgroup+"/", "../") && !without("container") { // cgroup_namespaces(7)
+			s.Container = outOfSight
 		}
 	}
 	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
 		s.Executable = exe
 	}
-	return s
+	return s, g.admission.Admit(s, g.owner.Name)
 }
 
 // ownersConnection tells whether a connection is the owner's, whose connections come first.

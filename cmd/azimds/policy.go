@@ -176,7 +176,8 @@ func (q question) caller(owner uint32) (policy.Caller, string, error) {
 		c.UID = found[0]
 	}
 	var users caller.Users
-	c.Groups, c.Container = users.Groups(c.UID), caller.Container(c.Cgroup)
+	c.Groups = users.Groups(c.UID)
+	c.Container, _ = caller.Container(c.Cgroup)
 	return c, users.Name(c.UID), nil
 }
 

@@ -70,7 +70,11 @@ func (a *agent) zoneStates() []control.Zone {
 // notes are what a person should know of this machine: where it cannot keep somebody out.
 func (a *agent) notes() []string {
 	notes := []string{}
-	if doubt := a.keeper.cgroups.Doubt(); doubt != "" {
+	doubt := a.keeper.cgroups.Doubt()
+	if doubt == "" && a.keeper.untold.Load() {
+		doubt = "the kernel does not say which control group a socket is of"
+	}
+	if doubt != "" {
 		notes = append(notes, "containers on this network cannot all be told from your own programs: "+doubt)
 	}
 	port := int(a.offer.Plan.Backend.Port())

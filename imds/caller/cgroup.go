@@ -28,6 +28,8 @@ type Cgroups struct {
 	alone bool   // there is no other hierarchy
 	now   func() time.Time
 
+	searching sync.Mutex // held by who searches; who finds an id in memory does not wait
+
 	mu    sync.Mutex
 	paths map[uint64]string
 	gone  map[uint64]time.Time
@@ -73,29 +75,44 @@ func (g *Cgroups) Path(id uint64) (path string, ok bool) {
 	if g.root == "" || id == 0 {
 		return "", false
 	}
+	if path, ok, known := g.remembered(id); known {
+		return path, ok
+	}
+	g.searching.Lock()
+	defer g.searching.Unlock()
+	if path, ok, known := g.remembered(id); known { // whoever searched meanwhile has seen it
+		return path, ok
+	}
+	paths := g.search(id)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if path, ok := g.paths[id]; ok {
-		return path, true
-	}
-	now := g.now()
-	if since, missed := g.gone[id]; missed && now.Sub(since) < absent && !now.Before(since) {
-		return "", false
-	}
-	g.search()
-	if path, ok = g.paths[id]; !ok {
+	g.paths = paths
+	if path, ok = paths[id]; !ok {
 		if len(g.gone) >= maxGroups {
 			clear(g.gone)
 		}
-		g.gone[id] = now
+		g.gone[id] = g.now()
 	}
 	return path, ok
 }
 
+// remembered is what the last search has left of an id; known is false where there has to be another.
+func (g *Cgroups) remembered(id uint64) (path string, ok, known bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if path, ok := g.paths[id]; ok {
+		return path, true, true
+	}
+	now := g.now()
+	since, missed := g.gone[id]
+	return "", false, missed && now.Sub(since) < absent && !now.Before(since)
+}
+
 // search reads the whole hierarchy: what is new is mostly more than one group. An id is never used again while the machine
-// runs, but a group may have been renamed or gone, so that what was known is forgotten.
-func (g *Cgroups) search() {
-	clear(g.paths)
+// runs, but a group may be gone, so that what was known before is forgotten. The group that is looked for is found also where a
+// user has made more groups than are remembered.
+func (g *Cgroups) search(id uint64) map[uint64]string {
+	paths := map[uint64]string{}
 	_ = filepath.WalkDir(g.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) || err == nil {
@@ -104,16 +121,35 @@ func (g *Cgroups) search() {
 			return fs.SkipDir // what is below it is not in sight
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil || len(g.paths) >= maxGroups {
+		if err := unix.Lstat(path, &st); err != nil || len(paths) >= maxGroups && st.Ino != id {
 			return nil //nolint:nilerr // likewise
 		}
 		relative, err := filepath.Rel(g.root, path)
 		if err == nil && relative == "." {
 			relative = ""
 		}
-		g.paths[st.Ino] = relative
+		paths[st.Ino] = relative
 		return nil
 	})
+	return paths
+}
+
+// MadeBy is who else than root could have made a group, given by its path: the owner of the outermost group above it that is not
+// root's own, such as one that systemd has delegated to a user; 0 where there is none. Users name the groups below such a one as
+// they like.
+func (g *Cgroups) MadeBy(path string) (uid uint32, err error) {
+	parts := strings.Split(path, "/")
+	for i := range parts[1:] {
+		above := filepath.Join(append([]string{g.root}, parts[:i+1]...)...)
+		var st unix.Stat_t
+		if err := unix.Lstat(above, &st); err != nil {
+			return 0, fmt.Errorf("looking for the owner of control group %q: %w", above, err)
+		}
+		if st.Uid != 0 {
+			return st.Uid, nil
+		}
+	}
+	return 0, nil
 }
 
 // Own is the path of the control group that this process is in, as the hierarchy's own paths are.

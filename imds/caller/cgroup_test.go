@@ -1,8 +1,11 @@
 package caller
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +91,69 @@ func TestCgroupPath(t *testing.T) {
 	now = now.Add(absent)
 	if got, ok := g.Path(id); got != "shown" || !ok {
 		t.Errorf("after a while: Path = %q, %t", got, ok)
+	}
+}
+
+// A user who makes more groups than are remembered hides nobody's behind them.
+func TestCgroupBeyondMemory(t *testing.T) {
+	root := t.TempDir()
+	for i := range maxGroups {
+		if err := os.Mkdir(filepath.Join(root, strconv.Itoa(i)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := filepath.Join(root, "user.slice")
+	if err := os.Mkdir(last, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := openCgroups(t, mountedProc(t, "cgroup2 "+root+" cgroup2 rw 0 0\n", ""))
+	if got, ok := g.Path(inodeOf(t, last)); got != "user.slice" || !ok {
+		t.Errorf("Path = %q, %t", got, ok)
+	}
+}
+
+// A group that is remembered is found while somebody searches for another.
+func TestCgroupWhileSearching(t *testing.T) {
+	root := t.TempDir()
+	g := openCgroups(t, mountedProc(t, "cgroup2 "+root+" cgroup2 rw 0 0\n", ""))
+	id := inodeOf(t, root)
+	g.Path(id)
+	g.searching.Lock()
+	defer g.searching.Unlock()
+	if got, ok := g.Path(id); got != "" || !ok { // hangs where it waits
+		t.Errorf("Path = %q, %t", got, ok)
+	}
+}
+
+// Whose a group may be says the first one above it that is not root's: what is below, that user has made or could have.
+func TestMadeBy(t *testing.T) {
+	netns.Root(t)
+	root := t.TempDir()
+	for _, dir := range []struct {
+		path string
+		uid  int
+	}{
+		{"system.slice", 0}, {"system.slice/docker-x.scope", 0}, {"system.slice/docker-x.scope/docker", 65533},
+		{"user.slice", 0}, {"user.slice/user@1001.service", 1001}, {"user.slice/user@1001.service/docker", 1001},
+		{"user.slice/user@1001.service/docker/web", 0},
+	} {
+		path := filepath.Join(root, dir.path)
+		if err := errors.Join(os.Mkdir(path, 0o755), os.Chown(path, dir.uid, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := openCgroups(t, mountedProc(t, "cgroup2 "+root+" cgroup2 rw 0 0\n", ""))
+	for path, want := range map[string]uint32{
+		"system.slice": 0, "system.slice/docker-x.scope": 0, "system.slice/docker-x.scope/docker": 0,
+		"system.slice/docker-x.scope/docker/web": 65533, "user.slice/user@1001.service": 0,
+		"user.slice/user@1001.service/docker": 1001, "user.slice/user@1001.service/docker/web": 1001,
+	} {
+		if got, err := g.MadeBy(path); got != want || err != nil {
+			t.Errorf("MadeBy(%q) = %d, %v; want %d", path, got, err, want)
+		}
+	}
+	if _, err := g.MadeBy("user.slice/gone/web"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("MadeBy below a group that is not there: %v", err)
 	}
 }
 

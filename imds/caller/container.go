@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Container is the id or name of the outermost container that a control group belongs to, as its path tells; "" where it tells
-// of none: what is further in, the container may have named itself. Container engines name the groups that they make:
+// Container is the id or name of the outermost container that a control group belongs to, as its path tells, and that
+// container's own group; both are "" where it tells of none. What is in a container may make groups of any name below its own:
+// by the names of those it could pass for another container. Container engines name the groups that they make:
 //
 //	system.slice/docker-ID.scope                                    Docker and its kin, with systemd
 //	docker/ID                                                       without
@@ -15,34 +16,32 @@ import (
 //	user.slice/user-1000.slice/…/user.slice/libpod-ID.scope         Podman, rootless
 //	kubepods.slice/…/cri-containerd-ID.scope, kubepods/podUID/ID    Kubernetes
 //	machine.slice/systemd-nspawn@NAME.service, machine-NAME.scope   systemd
-//	lxc.payload.NAME, lxc/NAME                                      LXC, Incus
+//	lxc.payload.NAME, lxc.payload/NAME, lxc/NAME                    LXC, Incus
 //	buildkit/ID                                                     BuildKit
 //
 // An ID has 64 hexadecimal digits with nearly all of them, and such a group is a container's whatever it is called besides.
-func Container(path string) string {
-	parent := ""
-	for part := range strings.SplitSeq(path, "/") {
+func Container(path string) (id, group string) {
+	parts, parent := strings.Split(path, "/"), ""
+	for i, part := range parts {
 		if id := containerOf(parent, part); id != "" {
-			return id
+			return id, strings.Join(parts[:i+1], "/")
 		}
 		parent = part
 	}
-	return ""
+	return "", ""
 }
 
-// ContainerGroup is the control group of the innermost container that a group belongs to: the beginning of its path. "" is none.
-func ContainerGroup(path string) string {
-	parts := strings.Split(path, "/")
-	for i, part := range slices.Backward(parts) {
-		parent := ""
-		if i > 0 {
-			parent = parts[i-1]
+// Innermost is the group of the innermost container that a control group belongs to; "" where its path tells of none.
+func Innermost(path string) (group string) {
+	for rest := path; rest != ""; {
+		id, below := Container(rest)
+		if id == "" {
+			break
 		}
-		if containerOf(parent, part) != "" {
-			return strings.Join(parts[:i+1], "/")
-		}
+		rest = strings.TrimPrefix(rest[len(below):], "/")
+		group = strings.TrimSuffix(strings.TrimSuffix(path, rest), "/")
 	}
-	return ""
+	return group
 }
 
 var (
@@ -52,7 +51,7 @@ var (
 	engine  = regexp.MustCompile(`^(?:docker|libpod|nerdctl|crio|cri-containerd|buildkit|podman-container)-(.+)\.scope$`)
 	machine = regexp.MustCompile(`^(?:machine-(.+)\.scope|systemd-nspawn@(.+)\.service|lxc\.payload[.](.+))$`)
 	// below are groups whose children are containers each.
-	below = map[string]bool{"docker": true, "lxc": true, "buildkit": true, "libpod_parent": true, "garden": true}
+	below = map[string]bool{"docker": true, "lxc": true, "lxc.payload": true, "buildkit": true, "libpod_parent": true, "garden": true}
 )
 
 // containerOf is the container that one part of a path is about.
@@ -67,7 +66,7 @@ func containerOf(parent, part string) string {
 			}
 		}
 	}
-	if below[parent] && part != "" {
+	if below[parent] && part != "" && (parent != "docker" || part != "buildkit") { // docker/buildkit/ID
 		return strings.TrimPrefix(part, "libpod-")
 	}
 	return ""

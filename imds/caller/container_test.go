@@ -16,7 +16,7 @@ func TestContainer(t *testing.T) {
 		{"system.slice/docker-" + id + ".scope", id, "docker-" + id + ".scope"},
 		{"system.slice/docker-" + id + ".scope/init", id, "docker-" + id + ".scope"},
 		{"docker/" + id, id, ""},
-		{"docker/buildkit/k3x2", "buildkit", ""}, // of a builder, which has no name
+		{"docker/buildkit/k3x2", "k3x2", ""},
 		{"system.slice/docker-k3x2k9qv7tq1.scope", "k3x2k9qv7tq1", "docker-k3x2k9qv7tq1.scope"},
 		{"machine.slice/libpod-" + id + ".scope/container", id, "libpod-" + id + ".scope"},
 		{"machine.slice/libpod-conmon-" + id + ".scope", "", "libpod-conmon-" + id + ".scope"},
@@ -31,14 +31,39 @@ func TestContainer(t *testing.T) {
 		{"lxc/web", "web", ""},
 		{"lxc.monitor.web", "", ""},
 		{"system.slice/docker-" + id + ".scope/docker/" + strings.Repeat("f", 64), id, "docker-" + id + ".scope"},
+		{"system.slice/docker-" + id + ".scope/lxc/web", id, "docker-" + id + ".scope"}, // its root can make this group
+		{"lxc.payload/web/docker/" + id, "web", ""},
+		{"lxc.monitor/web", "", ""},
 		{"system.slice/" + id[:63] + ".service", "", id[:63] + ".service"},
 	}
 	for _, tt := range tests {
-		if got := Container(tt.path); got != tt.container {
-			t.Errorf("Container(%q) = %q, want %q", tt.path, got, tt.container)
+		got, group := Container(tt.path)
+		if got != tt.container || !strings.HasPrefix(tt.path, group) || (group == "") != (got == "") {
+			t.Errorf("Container(%q) = %q in %q, want %q", tt.path, got, group, tt.container)
 		}
 		if got := Unit(tt.path); got != tt.unit {
 			t.Errorf("Unit(%q) = %q, want %q", tt.path, got, tt.unit)
+		}
+	}
+}
+
+// The group of a container is the one that the engine made, and that of the innermost is found below all others.
+func TestContainerGroup(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	tests := []struct{ path, outermost, innermost string }{
+		{"", "", ""},
+		{"system.slice/a.service", "", ""},
+		{"system.slice/docker-" + id + ".scope/init", "system.slice/docker-" + id + ".scope", "system.slice/docker-" + id + ".scope"},
+		{"lxc.payload.web/a/docker/" + id + "/b", "lxc.payload.web", "lxc.payload.web/a/docker/" + id},
+		{"docker/" + id, "docker/" + id, "docker/" + id},
+		{"docker/" + id + "/docker/" + id, "docker/" + id, "docker/" + id + "/docker/" + id},
+	}
+	for _, tt := range tests {
+		if _, group := Container(tt.path); group != tt.outermost {
+			t.Errorf("Container(%q) in %q, want %q", tt.path, group, tt.outermost)
+		}
+		if group := Innermost(tt.path); group != tt.innermost {
+			t.Errorf("Innermost(%q) = %q, want %q", tt.path, group, tt.innermost)
 		}
 	}
 }
@@ -64,21 +89,6 @@ func TestRelay(t *testing.T) {
 	for _, tt := range tests {
 		if got := tt.process.Relay(); got != tt.relay {
 			t.Errorf("%+v is relay %q, want %q", tt.process, got, tt.relay)
-		}
-	}
-}
-
-func TestContainerGroup(t *testing.T) {
-	id := strings.Repeat("0123456789abcdef", 4)
-	for path, want := range map[string]string{
-		"":                                      "",
-		"system.slice/sshd.service":             "",
-		"docker/" + id:                          "docker/" + id,
-		"docker/" + id + "/init/x":              "docker/" + id,
-		"docker/" + id + "/docker/" + id + "/y": "docker/" + id + "/docker/" + id,
-	} {
-		if got := ContainerGroup(path); got != want {
-			t.Errorf("ContainerGroup(%q) = %q, want %q", path, got, want)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (a Admission) Admit(c Caller, name string) error {
 		}
 		return &Refusal{
 			Reason: fmt.Sprintf("a process of container %s is not user %s, although it has uid %d", short(c.Container), name, c.UID),
-			Allow:  "callers.containers: [" + short(c.Container) + "]",
+			Allow:  containersLine(c.Container),
 		}
 	case a.user(c.UID), slices.ContainsFunc(c.Groups, func(g uint32) bool { return slices.Contains(a.Groups, g) }):
 		return nil
@@ -60,6 +60,30 @@ func (a Admission) Admit(c Caller, name string) error {
 	return &Refusal{
 		Reason: fmt.Sprintf("user %s (uid %d) is not the owner", name, c.UID),
 		Allow:  "callers.users: [" + name + "]",
+	}
+}
+
+// AdmitMade says whether a container may talk to the agent whose control group uid could have made; the error is a [*Refusal]. Any
+// user can give a group below their own the name of somebody else's container, so that only one of root's or the owner's is
+// believed.
+func (a Admission) AdmitMade(container string, uid uint32, name string) error {
+	if uid == 0 || uid == a.Owner {
+		return nil
+	}
+	return &Refusal{
+		Reason: fmt.Sprintf("the control group of container %s is one that user %s (uid %d) could have made", short(container), name, uid),
+	}
+}
+
+// AdmitUnseen says whether a caller may talk to the agent whose program could not be found, and so may be a relay; the error is a
+// [*Refusal].
+func (a Admission) AdmitUnseen() error {
+	if slices.Contains(a.Relays, Any) {
+		return nil
+	}
+	return &Refusal{
+		Reason: "the program that has its socket open was not found, and may dial for somebody else",
+		Allow:  "callers.relays: ['*']",
 	}
 }
 
@@ -91,5 +115,18 @@ func short(container string) string {
 	}
 	return container
 }
+
+// containersLine is the line that would admit a container; "" for one that cannot be listed: control groups have names that nobody
+// should copy into a configuration.
+func containersLine(container string) string {
+	name := short(container)
+	if strings.Trim(name, listable) != "" || strings.IndexAny(name, "_.-") == 0 {
+		return ""
+	}
+	return "callers.containers: [" + name + "]"
+}
+
+// listable are the characters of a name that can be listed as it is.
+const listable = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-"
 
 func hexadecimal(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

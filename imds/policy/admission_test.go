@@ -48,6 +48,40 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// What is told to be copied into a configuration is what it looks like, whatever somebody has called a control group.
+func TestAdmitNamesNoOddContainer(t *testing.T) {
+	for name, want := range map[string]string{
+		"web": "callers.containers: [web]", "a_b.c-1": "callers.containers: [a_b.c-1]",
+		"*": "", "'*'": "", "a], any-local: [true": "", "a b": "", "-web": "", "w\u00e9b": "", "?": "",
+	} {
+		c := local(1000)
+		c.Container = name
+		refusal, _ := errors.AsType[*policy.Refusal](policy.Admission{Owner: 1000}.Admit(c, "pat"))
+		if refusal == nil || refusal.Allow != want {
+			t.Errorf("container %q: %+v, want %q", name, refusal, want)
+		}
+	}
+}
+
+func TestAdmitMade(t *testing.T) {
+	a := policy.Admission{Owner: 1000, Users: []uint32{1001}, Containers: []string{policy.Any}}
+	for uid, want := range map[uint32]bool{0: true, 1000: true, 1001: false, 1002: false} {
+		if err := a.AdmitMade("web", uid, "pat"); (err == nil) != want {
+			t.Errorf("a container that uid %d could have made: %v", uid, err)
+		}
+	}
+}
+
+func TestAdmitUnseen(t *testing.T) {
+	if err := (policy.Admission{Relays: []string{policy.Any}}).AdmitUnseen(); err != nil {
+		t.Error(err)
+	}
+	err := policy.Admission{Relays: []string{"pasta", "ssh"}}.AdmitUnseen()
+	if refusal, ok := errors.AsType[*policy.Refusal](err); !ok || refusal.Allow != "callers.relays: ['*']" {
+		t.Errorf("%+v", err)
+	}
+}
+
 func TestAdmitRelay(t *testing.T) {
 	if err := (policy.Admission{Relays: []string{"pasta"}}).AdmitRelay("pasta"); err != nil {
 		t.Error(err)
