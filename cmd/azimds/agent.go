@@ -34,7 +34,7 @@ type agent struct {
 	children atomic.Int64 // programs that this process started and that may be running
 
 	expected atomic.Uint64 // the socket inode of the holder's own connection; 0 expects none
-	checked  atomic.Uint64 // the same when it has come: nobody's request
+	checked  atomic.Uint64 // the same when it has come and is not answered yet: nobody's request; 0 is none
 	requests atomic.Uint64
 	given    atomic.Uint64
 	failures atomic.Uint64
@@ -100,7 +100,8 @@ func (a *agent) screen(gone <-chan struct{}, c caller.Caller) (caller.Detail, er
 	return a.keeper.screen(gone, c)
 }
 
-// ours tells the holder's own connection.
+// ours tells the holder's own connection, for as long as it lasts. Its inode is another socket's afterwards: the numbers come round,
+// and sooner where somebody makes sockets for that.
 func (a *agent) ours(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a.checked.Load() }
 
 // find asks the holder whose a socket is, as this process may not look at everybody's.
@@ -131,6 +132,7 @@ func (a *agent) inTree(inode uint64) (bool, error) {
 // observe counts and remembers what the metadata endpoint did, and tells who watches.
 func (a *agent) observe(e imds.Event) {
 	if a.ours(e.Caller) {
+		a.checked.Store(0) // it has one request
 		return
 	}
 	switch {

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"azimds/imds"
+	"azimds/imds/caller"
+	"azimds/imds/policy"
+	"azimds/imds/token"
+	"azimds/netsetup/holder"
+)
+
+// linked is an agent on a machine, and the holder's end of its link.
+func linked(t *testing.T, m *machine) (*agent, *holder.Link) {
+	t.Helper()
+	holders, servers, err := holder.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := holder.OpenLink(servers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := holder.OpenLink(holders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(ours.Close(), theirs.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &agent{
+		server: &server{link: ours, log: slog.New(slog.DiscardHandler)}, offer: &holder.Offer{Owner: m.owner}, keeper: m.gatekeeper,
+		asks: map[uint64]chan holder.Message{}, stopped: make(chan struct{}), lost: make(chan struct{}),
+	}, theirs
+}
+
+// receive is the next message of a kind.
+func receive(t *testing.T, from *holder.Link, want holder.Kind) holder.Message {
+	t.Helper()
+	m, _, err := from.Receive()
+	if err != nil || m.Kind != want {
+		t.Fatalf("received %+v, %v; want %q", m, err, want)
+	}
+	return m
+}
+
+// The holder's own connection is known by its socket, is nobody's request, and is the only one: a socket that gets its number
+// later is looked at like any other.
+func TestHoldersConnectionIsKnownOnce(t *testing.T) {
+	m := newMachine(t, "", "", policy.Admission{Owner: owner, Groups: []uint32{5}})
+	a, theirs := linked(t, m)
+	if _, err := a.act(holder.Message{Kind: holder.KindCheck, Inode: 70}); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, theirs, holder.KindExpect)
+	self := caller.Caller{UID: owner, Inode: 70, Cgroup: 1} // of no group in sight, as it may be
+	if err := a.admit(self); err != nil {
+		t.Fatal(err)
+	}
+	if seen := receive(t, theirs, holder.KindSeen); seen.UID != owner {
+		t.Errorf("seen %+v", seen)
+	}
+	if d, err := a.screen(self); err != nil || d != (caller.Detail{}) {
+		t.Errorf("screened: %+v, %v", d, err)
+	}
+	a.observe(imds.Event{Caller: self, Route: "token", Status: 400})
+	if n := a.requests.Load() + a.refused.Load(); n != 0 || len(a.recent) != 0 {
+		t.Errorf("it was counted %d times", n)
+	}
+
+	later := caller.Caller{UID: another, Inode: 70, Cgroup: 1}
+	if err := a.admit(later); err != nil { // it may be a group's
+		t.Fatal(err)
+	}
+	if _, err := a.screen(later); err == nil {
+		t.Error("another user's socket of this number is taken for the holder's")
+	}
+	a.observe(imds.Event{Caller: later})
+	if a.refused.Load() != 1 || len(a.recent) != 1 {
+		t.Error("nothing is said of it")
+	}
+}
+
+// A server that sees somebody else's connection where the holder's was to come says so, and serves it no better for that.
+func TestHoldersConnectionOfAnotherUser(t *testing.T) {
+	a, theirs := linked(t, newMachine(t, "", "", policy.Admission{Owner: owner}))
+	a.expected.Store(70)
+	if err := a.admit(caller.Caller{UID: another, Inode: 70}); err == nil {
+		t.Error("another user's connection is admitted")
+	}
+	if seen := receive(t, theirs, holder.KindSeen); seen.UID != another {
+		t.Errorf("seen %+v", seen)
+	}
+}
+
+// The control socket gives a container's process no more than the endpoint does.
+func TestTokenForContainer(t *testing.T) {
+	m := newMachine(t, "", "", policy.Admission{Owner: owner})
+	m.process(20, "/usr/bin/azimds", 70)
+	m.write("20/cgroup", "0::/lxc/web\n")
+	a, _ := linked(t, m)
+	_, err := a.Token(t.Context(), 20, token.Request{Resource: armScope})
+	if known, ok := errors.AsType[*token.Error](err); !ok || known.Message != "a process of container web is not user pat, although it has uid 60001" {
+		t.Errorf("Token: %v", err)
+	}
+	if _, err := a.Token(t.Context(), 21, token.Request{Resource: armScope}); err == nil {
+		t.Error("a process that cannot be looked at gets a token")
+	}
+}
+
+// What the holder cannot say, or says too late, leaves a process unknown.
+func TestFind(t *testing.T) {
+	m := newMachine(t, "", "", policy.Admission{Owner: owner})
+	a, theirs := linked(t, m)
+	c := caller.Caller{UID: another, Inode: 70}
+	curl := holder.Process{PID: 5, Executable: "/usr/bin/curl", Command: "curl"}
+	for _, tt := range []struct {
+		name   string
+		answer holder.Message
+		want   caller.Process
+	}{
+		{"found", holder.Message{Process: &curl}, caller.Process(curl)},
+		{"not found", holder.Message{}, caller.Process{}},
+		{"failed", holder.Message{Error: "no", Process: &curl}, caller.Process{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				asked, _, err := theirs.Receive()
+				if err != nil || asked.Kind != holder.KindFind || asked.Inode != 70 || asked.UID != another {
+					t.Errorf("asked %+v, %v", asked, err)
+				}
+				tt.answer.Kind, tt.answer.ID = holder.KindAnswer, asked.ID
+				if _, err := a.act(tt.answer); err != nil {
+					t.Error(err)
+				}
+			}()
+			if got, ok := a.find(c); got != tt.want || ok != (tt.want != caller.Process{}) {
+				t.Errorf("found %+v, %t", got, ok)
+			}
+			<-answered
+			if len(a.asks) != 0 {
+				t.Error("the question is still waited for")
+			}
+		})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := a.ask(ended, holder.Message{Kind: holder.KindFind}); !errors.Is(err, context.Canceled) {
+		t.Errorf("not answered in time: %v", err)
+	}
+	close(a.lost)
+	if _, ok := a.find(c); ok {
+		t.Error("found without a holder")
+	}
+}
