@@ -24,7 +24,7 @@ type Rule struct {
 	// Whom it is about: who meets each of these lists in one of its entries. An empty list is met by everybody.
 	Users       []string // login names or uids
 	Groups      []string // group names or gids
-	Cgroups     []string // patterns of cgroup v2 paths without the leading slash
+	Cgroups     []string // patterns of cgroup v2 paths, from the root on where they begin with a slash, else from anywhere on
 	Containers  []string // [Any], or ids and names of containers
 	Zones       []string // [LocalZone], or bridges as a [Zone] names them
 	Executables []string // absolute paths

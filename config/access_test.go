@@ -167,13 +167,17 @@ func TestValidateAccess(t *testing.T) {
 		{"bridge twice", func(c *Config) { c.Zones = []Zone{{Bridge: "a"}, {Bridge: "a"}} },
 			`zones[1] is "a", must be no bridge that zones[0], "a", is for already`},
 		{"rule", func(c *Config) {
-			c.Policy = []Rule{{Rate: -1, Identity: Choice{ClientID: "x"}, Cgroups: []string{"/a"}}}
+			c.Policy = []Rule{{Rate: -1, Identity: Choice{ClientID: "x"}, Cgroups: []string{"a/"}}}
 		},
-			`policy[0].cgroups[0] is "/a", must be ` + cgroupForm.want + "\n" +
+			`policy[0].cgroups[0] is "a/", must be ` + cgroupForm.want + "\n" +
 				`policy[0].identity.client-id is "x", must be a GUID` + "\n" +
 				`policy[0].rate is -1, must be a whole number from 0 to 60000`},
 		{"order", func(c *Config) { c.Policy = []Rule{{}, {}} },
 			`policy[1] can never count, must stand before policy[0]: that is about the same callers or more, and the first one decides`},
+		{"containers after users of the same uid", func(c *Config) {
+			c.Policy = []Rule{{Users: []string{"a"}}, {Users: []string{"a"}, Containers: []string{"web"}}, {Groups: []string{"g"}, Users: []string{"a"}}}
+		},
+			`policy[2] can never count, must stand before policy[0]: that is about the same callers or more, and the first one decides`},
 		{"zone that nobody is served in", func(c *Config) {
 			c.Zones = []Zone{{Bridge: "docker0"}}
 			c.Policy = []Rule{{Zones: []string{"docker0", "dokcer0"}, Deny: true}}

@@ -25,7 +25,7 @@ var (
 		"a device's name of at most 15 bytes, such as docker0, or the beginning of one and *, such as br-*", false}
 	zoneForm   = form{zone, "local, a bridge's name, such as docker0, or the beginning of one and *, such as br-*", false}
 	cgroupForm = form{cgroup,
-		"a cgroup's path without its leading slash, or the end of one, such as user.slice or foo.service, with * within a component", false}
+		"a cgroup's path, such as /system.slice/foo.service, or without its leading slash any part of one, with * within a component", false}
 	executableForm = form{executable, "an absolute path without links, .. and *", false}
 	identityForm   = form{identity,
 		"default, *, a GUID, or an Azure resource id that begins with /subscriptions/ (without *)", false}
@@ -89,11 +89,12 @@ func covers(a, b string) bool {
 	return a == b || open && strings.HasPrefix(strings.TrimSuffix(b, "*"), name)
 }
 
+// cgroup allows components of a path; a slash before them means the root.
 func cgroup(s string) bool {
 	if !line(s) || strings.Contains(s, "**") {
 		return false
 	}
-	for component := range strings.SplitSeq(s, "/") {
+	for component := range strings.SplitSeq(strings.TrimPrefix(s, "/"), "/") {
 		if component == "" || component == "." || component == ".." {
 			return false
 		}

@@ -177,6 +177,9 @@ func checkOrder(f *findings, at string, rules []Rule) {
 
 // wider tells whether everybody whom b is about meets a, as far as the words say it.
 func wider(a, b Rule) bool {
+	if len(a.Users)+len(a.Groups) > 0 && len(a.Containers) == 0 && len(b.Containers) > 0 {
+		return false // a container's process is no user, but where both are named
+	}
 	ofB := b.conditions()
 	for i, list := range a.conditions() {
 		if len(list) == 0 {
