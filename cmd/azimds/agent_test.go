@@ -65,7 +65,7 @@ func TestHoldersConnectionIsKnownOnce(t *testing.T) {
 	if seen := receive(t, theirs, holder.KindSeen); seen.UID != owner {
 		t.Errorf("seen %+v", seen)
 	}
-	if d, err := a.screen(self); err != nil || d != (caller.Detail{}) {
+	if d, err := a.screen(nil, self); err != nil || d != (caller.Detail{}) {
 		t.Errorf("screened: %+v, %v", d, err)
 	}
 	a.observe(imds.Event{Caller: self, Route: "token", Status: 400})
@@ -77,7 +77,7 @@ func TestHoldersConnectionIsKnownOnce(t *testing.T) {
 	if err := a.admit(later); err != nil { // it may be a group's
 		t.Fatal(err)
 	}
-	if _, err := a.screen(later); err == nil {
+	if _, err := a.screen(nil, later); err == nil {
 		t.Error("another user's socket of this number is taken for the holder's")
 	}
 	a.observe(imds.Event{Caller: later})

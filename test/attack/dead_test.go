@@ -93,7 +93,8 @@ func (s *scene) awaitTimeWait(port string) {
 }
 
 // TestDead are connections of another user's that wait until their client is gone. Who is asked for the client's socket then gets
-// that of nobody, which is uid 0's, or of whoever has come to the port since. In each case that is somebody who is allowed.
+// that of nobody, which is uid 0's, or of whoever has come to the port since. In each case that is somebody who is allowed. A
+// client that is gone has no program either, which may then be a relay.
 func TestDead(t *testing.T) {
 	netns.Root(t)
 	tests := []struct {
@@ -104,10 +105,10 @@ func TestDead(t *testing.T) {
 		timeWait bool     // and that its socket is in TIME_WAIT then
 		heir     string   // what the agent's owner does then, with the client's port
 	}{
-		{"closed", owner, []string{"inode", "owner"}, []string{"drop"}, false, ""},
-		{"in TIME_WAIT", root, []string{"inode"}, []string{"drop"}, true, ""},
-		{"in TIME_WAIT, its port listened on", root, []string{"inode"}, []string{"drop"}, true, "listen 0.0.0.0:"},
-		{"reset", root, []string{"unknown"}, []string{"reset"}, false, ""},
+		{"closed", owner, []string{"inode", "owner", "relay"}, []string{"drop"}, false, ""},
+		{"in TIME_WAIT", root, []string{"inode", "relay"}, []string{"drop"}, true, ""},
+		{"in TIME_WAIT, its port listened on", root, []string{"inode", "relay"}, []string{"drop"}, true, "listen 0.0.0.0:"},
+		{"reset", root, []string{"unknown", "relay"}, []string{"reset"}, false, ""},
 		{"reset, its port listened on", owner, []string{"socket", "alive"}, []string{"reset"}, false, "listen 0.0.0.0:"},
 		{"reset, its port used again", owner, []string{"alive"}, []string{"reset"}, false, "dial " + endpoint + " "},
 	}

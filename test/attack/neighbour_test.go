@@ -18,7 +18,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	for name, route := range routes {
 		a := attack{
-			name: name, user: owner, checks: []string{"device", "unknown", "owner"}, alone: true,
+			name: name, user: owner, checks: []string{"device", "unknown", "owner", "relay"}, alone: true,
 			prepare: func(s *scene) {
 				s.link()
 				s.there.Run(s.t, "ip", append([]string{"route", "add", "169.254.169.254"}, route...)...)

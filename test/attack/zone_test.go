@@ -77,7 +77,7 @@ func TestOtherBridges(t *testing.T) {
 	other := func(s *scene) { s.other = unnamed.make(s) }
 	ask := func(s *scene) string { return s.other.askSoon(endpoint) }
 	zoned(attack{
-		name: "not named", mode: "loopback", checks: []string{"device", "unknown", "owner"}, alone: true,
+		name: "not named", mode: "loopback", checks: []string{"device", "unknown", "owner", "relay"}, alone: true,
 		prepare: other, allowed: (*scene).owner, attempt: ask,
 	}).run(t)
 	zoned(attack{
@@ -130,7 +130,7 @@ func TestLocalUsersThroughBridge(t *testing.T) {
 			t.Parallel()
 			s := &scene{t: t, ns: netns.New(t), mode: mode, user: owner}
 			s.inside = named.make(s)
-			s.start([]string{"reject", "dialed", "subnet", "owner", "unknown"}, "--zones", named.name)
+			s.start([]string{"reject", "dialed", "subnet", "owner", "unknown", "relay"}, "--zones", named.name)
 			if got := s.inside.ask(endpoint); got != token {
 				t.Errorf("the container got %s", got)
 			}
@@ -173,7 +173,7 @@ func TestZoneOtherProtocols(t *testing.T) {
 func TestZoneNeighbour(t *testing.T) {
 	netns.Root(t)
 	zoned(attack{
-		name: "by route", mode: "loopback", checks: []string{"device", "unknown", "owner"}, alone: true, allowed: (*scene).owner,
+		name: "by route", mode: "loopback", checks: []string{"device", "unknown", "owner", "relay"}, alone: true, allowed: (*scene).owner,
 		prepare: func(s *scene) {
 			s.link()
 			s.there.Run(s.t, "ip", "route", "add", "169.254.169.254", "via", "192.0.2.1")
