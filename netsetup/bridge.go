@@ -62,6 +62,10 @@ func Bridges(_ context.Context, names []string) ([]Bridge, error) {
 	return judge(names, devices, addresses), nil
 }
 
+// maxAddresses bounds the addresses of a bridge: they have to fit into one message of a holder's to its server, which ends where one
+// does not. Bridges of containers have one, or a few.
+const maxAddresses = 256
+
 // judge picks what names and patterns are about, and says what is wrong with it.
 func judge(names []string, devices []device, addresses map[int][]netip.Prefix) []Bridge {
 	var bridges []Bridge
@@ -71,8 +75,9 @@ func judge(names []string, devices []device, addresses map[int][]netip.Prefix) [
 		if !named && (!matched || d.kind != "bridge") {
 			continue
 		}
-		b := Bridge{Name: d.name, Index: d.index, Problem: problem(d, devices, addresses[d.index])}
-		for _, prefix := range addresses[d.index] {
+		own := addresses[d.index]
+		b := Bridge{Name: d.name, Index: d.index, Problem: problem(d, devices, own)}
+		for _, prefix := range own[:min(len(own), maxAddresses)] {
 			b.Addresses = append(b.Addresses, prefix.Addr())
 			b.Subnets = append(b.Subnets, prefix.Masked())
 		}
@@ -92,8 +97,11 @@ func problem(d device, devices []device, addresses []netip.Prefix) string {
 			return fmt.Sprintf("its port %s, a device of type %s, leads to other machines", port.name, port.kind)
 		}
 	}
-	if len(addresses) == 0 {
+	switch {
+	case len(addresses) == 0:
 		return "it has no IPv4 address"
+	case len(addresses) > maxAddresses:
+		return fmt.Sprintf("it has more than %d IPv4 addresses", maxAddresses)
 	}
 	return ""
 }

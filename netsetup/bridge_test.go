@@ -9,6 +9,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// A bridge with more addresses than a message holds is not served, and does not say them all.
+func TestJudgeManyAddresses(t *testing.T) {
+	var addresses []netip.Prefix
+	for i := range 2000 {
+		addresses = append(addresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 100, byte(i >> 8), byte(i)}), 24))
+	}
+	got := judge([]string{"br0"}, []device{{name: "br0", kind: "bridge", index: 1}}, map[int][]netip.Prefix{1: addresses})
+	if len(got) != 1 || got[0].Problem != "it has more than 256 IPv4 addresses" || len(got[0].Addresses) > 256 || len(got[0].Subnets) > 256 {
+		t.Errorf("bridges %+v", got)
+	}
+	got = judge([]string{"br0"}, []device{{name: "br0", kind: "bridge", index: 1}}, map[int][]netip.Prefix{1: addresses[:256]})
+	if len(got) != 1 || got[0].Problem != "" || len(got[0].Addresses) != 256 {
+		t.Errorf("bridges %+v", got)
+	}
+}
+
 func TestJudge(t *testing.T) {
 	const br0, br1, eth0 = 10, 11, 2
 	bridge := device{name: "br0", kind: "bridge", index: br0}

@@ -71,6 +71,23 @@ func TestLinkCarriesMessagesAndFiles(t *testing.T) {
 	}
 }
 
+// A zone with as many addresses as a bridge may have fits into a message, with room for the rest.
+func TestLinkCarriesTheLargestZone(t *testing.T) {
+	holder, server := pair(t)
+	zone := &Zone{Name: strings.Repeat("b", 15), Index: 1 << 30, Problem: strings.Repeat("p", 4<<10)}
+	for range 256 {
+		zone.Addresses = append(zone.Addresses, netip.MustParseAddr("100.100.100.100"))
+		zone.Subnets = append(zone.Subnets, netip.MustParsePrefix("100.100.100.128/25"))
+	}
+	if err := holder.Send(Message{Kind: KindZone, Zone: zone}); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := server.Receive()
+	if err != nil || got.Zone == nil || len(got.Zone.Subnets) != 256 {
+		t.Errorf("received %+v, %v", got.Zone, err)
+	}
+}
+
 // The kernel tells of a peer that ended with our message unread before it hands out what the peer said last.
 func TestLinkHearsTheLastWordOfWhoDidNotListen(t *testing.T) {
 	holder, server := pair(t)
