@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"azimds/imds"
+	"azimds/imds/policy"
 	"azimds/netsetup/holder"
 )
 
@@ -50,6 +51,11 @@ func (z *zones) follow(m holder.Message, files []*os.File) error {
 	b := m.Zone
 	if b == nil || len(files) > 1 {
 		return fmt.Errorf("following bridges: the holder sent %q with %d files", m.Kind, len(files))
+	}
+	if b.Name == policy.Local { // whoever is behind it would be taken for a process of this machine's
+		own := *b
+		own.Problem = "it is called as this machine's own zone is"
+		b, files = &own, nil
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -96,9 +102,23 @@ func (z *zones) begin(b *holder.Zone, listener *os.File) error {
 		err := z.serve.ServeZone(ctx, ln, &imds.Zone{Bridge: b.Name, Contains: own.contains})
 		if err != nil { // the holder has closed the listener, and says so, or did not and has ended
 			z.log.Debug("serving a bridge", "zone", b.Name, "error", err)
+			z.failed(b.Name, own, err)
 		}
 	})
 	return nil
+}
+
+// failed notes that a bridge is no longer served, unless the holder has said something of it since.
+func (z *zones) failed(name string, own *zone, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.known[name] != own {
+		return
+	}
+	b := *own.bridge.Load()
+	b.Problem = err.Error()
+	own.bridge.Store(&b)
+	own.served = false
 }
 
 // contains tells whether an address is of something behind the bridge: in one of its subnets, and none of this machine's own.
