@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -52,6 +53,9 @@ func (r *rates) take(c policy.Caller, d policy.Decision) time.Duration {
 	key := rated{c.Zone, c.Address, c.UID, rule}
 	count, known := r.counts[key]
 	if !known {
+		if len(r.counts) >= maxRated { // what has made so many loses its counts, and this machine's users keep theirs
+			maps.DeleteFunc(r.counts, func(k rated, _ *rate.Limiter) bool { return k.zone != policy.Local })
+		}
 		if len(r.counts) >= maxRated || r.counts == nil {
 			r.counts = map[rated]*rate.Limiter{}
 		}
