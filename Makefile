@@ -46,4 +46,4 @@ bench: build ## compare with a bare net/http server, in one run
 	$(GO) run ./test/bench
 
 golden: ## rewrite the recorded exchanges and texts that tests compare with
-	$(GO) test ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
+	$(GO) test ./cmd/azimds ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
