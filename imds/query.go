@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"azimds/imds/token"
@@ -90,12 +91,7 @@ func unescape(raw string) (text string, ok bool) {
 	if err != nil || !utf8.ValidString(text) {
 		return "", false
 	}
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] == 0x7f {
-			return "", false
-		}
-	}
-	return text, true
+	return text, !strings.ContainsFunc(text, unicode.IsControl) // U+0080 to U+009F steer terminals as well
 }
 
 // set takes one parameter in.

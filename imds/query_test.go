@@ -58,6 +58,8 @@ func TestParseQuery(t *testing.T) {
 		{raw: v + "&resource=%ff", fail: "Malformed"},
 		{raw: v + "&resource=a%00", fail: "Malformed"},
 		{raw: v + "&resource=a%0d%0ab", fail: "Malformed"},
+		{raw: v + "&resource=a%C2%9B2J", fail: "Malformed"},
+		{raw: v + "&resource=a%7F", fail: "Malformed"},
 		{raw: v + "&resource=a;b", fail: "Malformed"},
 		{raw: v + "&resource=a#b", fail: "Malformed"},
 		{raw: v + "&=a", fail: "Malformed"},

@@ -98,11 +98,12 @@ func printJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// printStatus writes a status for a terminal of 80 columns.
+// printStatus writes a status for a terminal of 80 columns. Clients have a hand in it, by the resources that they ask for, and it is
+// the agent of another user where root asks.
 func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	var b strings.Builder
 	field := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-11s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%-11s %s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
 	field("mode", "%s: %s", s.Mode, s.Reason)

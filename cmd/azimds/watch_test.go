@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -166,5 +169,24 @@ func TestStatusShowsZonesAndNotes(t *testing.T) {
 	}
 	if got, want := zoneText(control.Zone{Name: "br0", Problem: "eth0 is a port of it"}), "br0: NOT SERVED: eth0 is a port of it"; got != want {
 		t.Errorf("zone %q, want %q", got, want)
+	}
+}
+
+// Nothing that an agent says steers the terminal of who asks, which may be root's.
+func TestStatusIsPrintable(t *testing.T) {
+	const odd = "a\x1b[2Jb\u009b2J\u202e\rc"
+	var out bytes.Buffer
+	s := control.Status{
+		Reason: odd, Source: odd, Zones: []control.Zone{{Name: odd, Problem: odd}}, Notes: []string{odd}, Residue: []string{odd}, Delta: []string{odd},
+		Account: control.Account{Error: odd, Tenant: odd}, Cached: []control.Cached{{Resource: odd, Identity: odd, Error: odd}},
+		Callers: []control.Activity{{User: odd, Resource: odd, Reason: odd}}, Others: []string{odd}, Down: &control.Down{Reason: odd, Hint: odd},
+	}
+	if err := printStatus(&out, s, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r != utf8.RuneError && !unicode.IsPrint(r) }) {
+			t.Errorf("printed %q", line)
+		}
 	}
 }
