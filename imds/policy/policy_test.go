@@ -101,6 +101,30 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A container's process is no user, whatever its uid and groups: a rule about users is about it only where it names containers, too.
+func TestContainerIsNoUser(t *testing.T) {
+	for name, rule := range map[string]policy.Rule{"users": {Users: []uint32{1000}}, "groups": {Groups: []uint32{50}}} {
+		t.Run(name, func(t *testing.T) {
+			narrow := policy.Rule{Containers: []string{"web"}, Resources: []string{vault}}
+			p := mustNew(t, []policy.Rule{rule, narrow})
+			user := local(1000)
+			user.Groups = []uint32{50}
+			if d := p.Decide(user, token.Request{Resource: arm}); d.Rule != 0 || d.Denied != "" {
+				t.Errorf("the user: %+v", d)
+			}
+			web := user
+			web.Container = "web"
+			if d := p.Decide(web, token.Request{Resource: arm}); d.Rule != 1 || d.Denied == "" {
+				t.Errorf("a container with the user's uid: %+v", d)
+			}
+			rule.Containers = []string{"web"}
+			if d := mustNew(t, []policy.Rule{rule, narrow}).Decide(web, token.Request{Resource: arm}); d.Rule != 0 {
+				t.Errorf("where both are named: %+v", d)
+			}
+		})
+	}
+}
+
 // Two projects of one user get two tenants, and a request that names an identity keeps it.
 func TestChoice(t *testing.T) {
 	p := mustNew(t, []policy.Rule{

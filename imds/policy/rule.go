@@ -16,8 +16,8 @@ const Default = "default"
 type Rule struct {
 	Name string // for people
 
-	Users       []uint32
-	Groups      []uint32
+	Users       []uint32 // a container's process is none of these, unless Containers are named, too
+	Groups      []uint32 // likewise
 	Cgroups     []string // see [Policy]
 	Containers  []string // ids, beginnings of ids, names, or [Any]
 	Zones       []string // [Local], a bridge's name, or the beginning of one with "*" at its end
@@ -76,6 +76,9 @@ func (r compiled) about(c Caller) bool {
 	}
 	if c.Zone != Local { // of a bridge's callers nothing else is known
 		return len(r.Users)+len(r.Groups)+len(r.Cgroups)+len(r.Containers)+len(r.Executables) == 0
+	}
+	if c.Container != "" && len(r.Containers) == 0 && len(r.Users)+len(r.Groups) > 0 {
+		return false // a container's process is no user of this machine's, whatever its uid
 	}
 	shared := func(g uint32) bool { return slices.Contains(r.Groups, g) }
 	switch {
