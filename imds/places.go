@@ -23,11 +23,17 @@ const (
 type places struct {
 	limit int
 
+	ebbed func() // called, under mu, when most of many have been given back; nil: nothing
+
 	mu     sync.Mutex
+	most   int // taken at once since ebbed was called last
 	taken  map[*conn]place
 	others map[who]int
 	sum    int // of others
 }
+
+// manyPlaces is how many connections take memory worth giving back when most of them are gone: about 1 MB.
+const manyPlaces = 64
 
 // place says whose a connection is; the zero place is the owner's.
 type place struct {
@@ -92,10 +98,18 @@ func (p *places) leave(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop(c)
+	if p.most < manyPlaces || len(p.taken) > p.most/4 {
+		return
+	}
+	p.most = len(p.taken)
+	if p.ebbed != nil {
+		p.ebbed()
+	}
 }
 
 func (p *places) put(c *conn, of place) {
 	p.taken[c] = of
+	p.most = max(p.most, len(p.taken))
 	if of.other {
 		p.others[of.who]++
 		p.sum++

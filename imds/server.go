@@ -62,6 +62,8 @@ type Options struct {
 	Log *slog.Logger
 	// Observe is told of each request and each refusal before the next on that connection, so it must be quick; may be nil.
 	Observe func(Event)
+	// Ebbed is told when most of many connections have ended, so that memory can be given back; it must be quick. May be nil.
+	Ebbed func()
 	// Now is the wall clock of replies and events; nil: time.Now.
 	Now func() time.Time
 	// Limits bound what a client can hold.
@@ -107,7 +109,7 @@ func New(o Options) (*Server, error) {
 		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
 		screen: o.Screen, describe: o.Describe, allow: o.Allow, owner: o.Owner,
 	}
-	s.places.limit = s.limits.Connections
+	s.places.limit, s.places.ebbed = s.limits.Connections, o.Ebbed
 	if s.allow == nil {
 		s.allow = func(_ caller.Caller, _ caller.Detail, r token.Request) (token.Request, error) { return r, nil }
 	}

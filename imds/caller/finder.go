@@ -27,7 +27,8 @@ type Finder struct {
 	procRoot string
 
 	mu     sync.Mutex
-	recent []*openProcess // the latest first
+	recent []*openProcess     // the latest first
+	path   [unix.PathMax]byte // of an executable: not on the stack of each connection, which would keep that size
 }
 
 // openProcess is a process whose folder in /proc is held open, once it is looked into. The folder is of that process and no other, also when its number
@@ -87,12 +88,12 @@ func (f *Finder) known(c Caller) (Process, bool) {
 	for i, p := range f.recent {
 		if p.guess(link) {
 			f.recent = slices.Insert(slices.Delete(f.recent, i, i+1), 0, p)
-			return p.describe(), true
+			return f.describe(p), true
 		}
 	}
 	for _, p := range f.recent { // in another descriptor than before
 		if p.uid == c.UID && p.has(link) {
-			return p.describe(), true
+			return f.describe(p), true
 		}
 	}
 	return Process{}, false
@@ -108,7 +109,7 @@ func (f *Finder) walk(link string, uid uint32) (Process, bool) {
 	var others []*openProcess
 	for _, pid := range pids {
 		var st unix.Stat_t
-		err := unix.Lstat(f.path(pid), &st)
+		err := unix.Lstat(f.folder(pid), &st)
 		switch p := (&openProcess{pid: pid, uid: st.Uid}); {
 		case err != nil: // it has ended
 		case st.Uid != uid:
@@ -130,7 +131,7 @@ func (f *Finder) walk(link string, uid uint32) (Process, bool) {
 // look looks into one process, and remembers it where it is the one.
 func (f *Finder) look(p *openProcess, link string) (Process, bool) {
 	var err error
-	p.dir, err = unix.Open(f.path(p.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	p.dir, err = unix.Open(f.folder(p.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Process{}, false // it has ended
 	}
@@ -138,7 +139,7 @@ func (f *Finder) look(p *openProcess, link string) (Process, bool) {
 		p.close()
 		return Process{}, false
 	}
-	found := p.describe()
+	found := f.describe(p)
 	f.remember(p)
 	return found, true
 }
@@ -164,7 +165,7 @@ func (f *Finder) processes() ([]int, error) {
 	return pids, nil
 }
 
-func (f *Finder) path(pid int) string { return f.procRoot + "/" + strconv.Itoa(pid) }
+func (f *Finder) folder(pid int) string { return f.procRoot + "/" + strconv.Itoa(pid) }
 
 // remember keeps a process for the next search, in the place of the one that was found least lately.
 func (f *Finder) remember(p *openProcess) {
@@ -242,10 +243,9 @@ func (p *openProcess) leads(name, link string) bool {
 }
 
 // describe says what the process is now: it may have become another program since it was found last.
-func (p *openProcess) describe() Process {
-	var buf [unix.PathMax]byte
-	if n, err := unix.Readlinkat(p.dir, "exe", buf[:]); err == nil && n > 0 {
-		return Process{PID: p.pid, Executable: strings.TrimSuffix(string(buf[:n]), " (deleted)")}
+func (f *Finder) describe(p *openProcess) Process {
+	if n, err := unix.Readlinkat(p.dir, "exe", f.path[:]); err == nil && n > 0 {
+		return Process{PID: p.pid, Executable: strings.TrimSuffix(string(f.path[:n]), " (deleted)")}
 	}
 	return Process{PID: p.pid, Command: p.command()}
 }

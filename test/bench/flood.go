@@ -21,6 +21,7 @@ const (
 const (
 	memoryTime = 60 * time.Second
 	memoryNap  = time.Second
+	asBefore   = 1.1 // of the memory before, which is not to be told from it
 )
 
 // floodSample is how many requests on a kept connection, and on fresh ones, are asked for in a row during a flood.
@@ -182,7 +183,7 @@ func (t *floodTable) sample(ctx context.Context, agent *server, when int) error 
 	return err
 }
 
-// settle waits until the server has no more memory than before, or for as long as that may take.
+// settle waits until the server has as much memory as before, or for as long as that may take.
 func (t *floodTable) settle(ctx context.Context, agent *server) (time.Duration, error) {
 	for begin := time.Now(); ; {
 		_, answering, err := agent.usage()
@@ -190,7 +191,7 @@ func (t *floodTable) settle(ctx context.Context, agent *server) (time.Duration, 
 			return 0, err
 		}
 		t.left.azimds = []float64{float64(answering.rss)}
-		if waited := time.Since(begin); t.left.ratio() <= 1 || waited > memoryTime {
+		if waited := time.Since(begin); t.left.ratio() <= asBefore || waited > memoryTime {
 			return waited, nil
 		}
 		select {
