@@ -42,8 +42,12 @@ fuzz: ## try inputs that nobody has thought of, FUZZTIME=5m for each parser
 		$(GO) test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x ./$${target%:*} || exit 1; \
 	done
 
-bench: build ## compare with a bare net/http server, in one run
+bench: build ## compare with a bare net/http server, in one run; flood the agent; look-ups of callers
 	$(GO) run ./test/bench
+	@echo
+	$(GO) run ./test/bench -flood
+	$(GO) test -run - -bench ResolveCrowd -benchtime 15x ./imds/caller # of a client among 10 000 sockets and among 10
+	$(GO) test -run - -bench 'Resolve$$|Find' ./imds/caller
 
 golden: ## rewrite the recorded exchanges and texts that tests compare with
 	$(GO) test ./cmd/azimds ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
