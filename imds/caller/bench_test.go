@@ -73,8 +73,8 @@ func BenchmarkFindKnown(b *testing.B) {
 	}
 }
 
-// BenchmarkFindNew looks for the process of a connection for the first time, among so many on the machine. The client is the latest of
-// them, or had all the others start after it, which is the worst: the latest are looked into first.
+// BenchmarkFindNew looks for the process of a connection for the first time, among so many on the machine. The client is the
+// latest of them, or had all the others start after it, which is the worst: the latest are looked into first.
 func BenchmarkFindNew(b *testing.B) {
 	for _, n := range []int{80, 500} {
 		for _, latest := range []bool{true, false} {

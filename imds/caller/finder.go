@@ -15,8 +15,8 @@ import (
 const (
 	// maxRecent is how many processes are looked into first: those that clients were found in lately.
 	maxRecent = 16
-	// maxSockets is how many of a process's descriptors are tried first. The kernel gives the lowest number that is free, so that a
-	// program which connects again and again uses few.
+	// maxSockets is how many of a process's descriptors are tried first. The kernel gives the lowest number that is free, so that
+	// a program which connects again and again uses few.
 	maxSockets = 16
 )
 
@@ -31,8 +31,8 @@ type Finder struct {
 	path   [unix.PathMax]byte // of an executable: not on the stack of each connection, which would keep that size
 }
 
-// openProcess is a process whose folder in /proc is held open, once it is looked into. The folder is of that process and no other, also when its number
-// is given to another; when it has ended, nothing can be read there.
+// openProcess is a process whose folder in /proc is held open, once it is looked into. The folder is of that process and no
+// other, also when its number is given to another; when it has ended, nothing can be read there.
 type openProcess struct {
 	pid     int
 	uid     uint32   // when it was found
@@ -169,7 +169,8 @@ func (f *Finder) folder(pid int) string { return f.procRoot + "/" + strconv.Itoa
 
 // remember keeps a process for the next search, in the place of the one that was found least lately.
 func (f *Finder) remember(p *openProcess) {
-	if i := slices.IndexFunc(f.recent, func(r *openProcess) bool { return r.pid == p.pid }); i >= 0 { // ended, or somebody else's now
+	same := func(r *openProcess) bool { return r.pid == p.pid }
+	if i := slices.IndexFunc(f.recent, same); i >= 0 { // it has ended, or changed its user
 		f.recent[i].close()
 		f.recent = slices.Delete(f.recent, i, i+1)
 	}

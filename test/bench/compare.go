@@ -65,7 +65,8 @@ func compare(ctx context.Context, dir string, rounds int) (err error) {
 	response := filepath.Join(dir, "response")
 	azimds := &server{
 		name: "azimds", addr: "169.254.169.254:80", client: client,
-		program: filepath.Join(dir, "azimds"), args: []string{"run", "--user", fmt.Sprint(owner), "--mode", "loopback", "--credential", "emulated"},
+		program: filepath.Join(dir, "azimds"),
+		args:    []string{"run", "--user", fmt.Sprint(owner), "--mode", "loopback", "--credential", "emulated"},
 		answers: "serve",
 	}
 	bare := &server{

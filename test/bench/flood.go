@@ -16,8 +16,8 @@ const (
 	heldIdle   = 2_000  // connections on which nothing is asked, of the owner and again of somebody who is admitted
 )
 
-// memoryTime bounds the wait for memory to be given back: the runtime collects every two minutes where nothing is allocated, and
-// gives back what was free at two collections.
+// memoryTime bounds the wait for memory to be given back: the runtime collects every two minutes where nothing is allocated,
+// and gives back what was free at two collections.
 const (
 	memoryTime = 60 * time.Second
 	memoryNap  = time.Second
@@ -38,8 +38,8 @@ type situation struct {
 var situations = []situation{
 	{"mode iptables: nothing of a stranger's is intercepted", "azimds", []string{"--mode", "iptables"}, nil},
 	{"mode loopback: netfilter refuses a stranger", "azimds", []string{"--mode", "loopback"}, nil},
-	{"mode loopback without netfilter: the server refuses a stranger by its uid", "azimds-unguarded", []string{"--mode", "loopback"},
-		[]string{"AZIMDSTEST_WITHOUT=reject"}},
+	{"mode loopback without netfilter: the server refuses a stranger by its uid", "azimds-unguarded",
+		[]string{"--mode", "loopback"}, []string{"AZIMDSTEST_WITHOUT=reject"}},
 	{"mode loopback, a container admitted: the server looks at who a stranger is", "azimds", []string{"--mode", "loopback",
 		"--allow-containers", "somebody"}, nil},
 }
@@ -75,7 +75,8 @@ func (s situation) measure(ctx context.Context, dir string) (err error) {
 	agent := &server{
 		name: "azimds", addr: "169.254.169.254:80", program: filepath.Join(dir, s.program), answers: "serve",
 		environ: s.environ, client: client,
-		args: append([]string{"run", "--credential", "emulated", "--user", fmt.Sprint(owner), "--allow-users", fmt.Sprint(guest)}, s.args...),
+		args: append([]string{"run", "--credential", "emulated", "--user", fmt.Sprint(owner),
+			"--allow-users", fmt.Sprint(guest)}, s.args...),
 	}
 	defer func() { err = errors.Join(err, agent.stop()) }()
 	if _, err := agent.start(ctx); err != nil {

@@ -80,6 +80,25 @@ func TestEveryRequestIsSent(t *testing.T) {
 	}
 }
 
+func TestClientAnswers(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer s.Close()
+	addr := s.Listener.Addr().String()
+	for _, tt := range []struct{ question, answer string }{
+		{"first " + addr, "0s"},
+		{"capture " + addr, `"HTTP/1.1 200 OK\r\n`},
+		{"kept " + addr + " many", failure},
+		{"kept", failure},
+		{"dance " + addr, failure},
+	} {
+		var out strings.Builder
+		err := beClient(t.Context(), strings.NewReader(tt.question+"\n"), &out)
+		if err != nil || !strings.HasPrefix(out.String(), tt.answer) {
+			t.Errorf("%q is answered by %q, %v; want %q", tt.question, out.String(), err, tt.answer)
+		}
+	}
+}
+
 func TestFirstAnswerGivesUp(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()

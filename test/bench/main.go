@@ -40,13 +40,7 @@ func main() {
 		bound = floodLimit
 	}
 	ctx, cancel := context.WithTimeout(ctx, bound)
-	var code int
-	var err error
-	if *crowd {
-		err = beCrowd(ctx, flag.Args())
-	} else {
-		code, err = run(ctx, *azimds, *rounds, *flooded)
-	}
+	code, err := run(ctx, *azimds, *rounds, *flooded, *crowd)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		code = 1
@@ -56,8 +50,12 @@ func main() {
 	os.Exit(code)
 }
 
-// run builds the programs and then runs itself in a sandbox, where it is given their folder as argument.
-func run(ctx context.Context, azimds string, rounds int, flooded bool) (code int, err error) {
+// run builds the programs and then runs itself in a sandbox, where it is given their folder as argument. There it runs itself
+// again, as a crowd.
+func run(ctx context.Context, azimds string, rounds int, flooded, crowd bool) (code int, err error) {
+	if crowd {
+		return 0, beCrowd(ctx, flag.Args())
+	}
 	if sandbox.Inside() {
 		if err := sandbox.Enter(); err != nil {
 			return 1, err

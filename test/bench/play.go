@@ -20,8 +20,8 @@ import (
 // dialsAtOnce is how many connections a flood has under way.
 const dialsAtOnce = 64
 
-// beCrowd is what a [crowd] does: "ask" answers the questions of a [client], "flood ADDRESS N" opens connections that are refused and
-// says how it went, "idle ADDRESS N" opens connections, says so and holds them. Each ends with its standard input.
+// beCrowd is what a [crowd] does: "ask" answers the questions of a [client], "flood ADDRESS N" opens connections that are
+// refused and says how it went, "idle ADDRESS N" opens connections, says so and holds them. Each ends with its standard input.
 func beCrowd(ctx context.Context, args []string) error {
 	if len(args) == 1 && args[0] == "ask" {
 		return beClient(ctx, os.Stdin, os.Stdout)

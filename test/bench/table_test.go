@@ -14,6 +14,7 @@ func TestPrintTable(t *testing.T) {
 CPU a request, 16 connections      20.0 µs   10.0 µs   1.50  <= 1.4     miss
 requests/s, 128 connections         45.0 k    50.0 k   0.90  >= 0.8     ok
 RSS idle, all processes            30.0 MB    7.0 MB   4.29
+p50, fresh connection             200.0 µs  100.0 µs   2.00  <= 2       ok
 stripped program                   12.5 MB                   <= 12.0 MB miss
 `
 	var out strings.Builder
@@ -24,6 +25,8 @@ stripped program                   12.5 MB                   <= 12.0 MB miss
 		{name: "requests/s, 128 connections", unit: perSecond, goal: 0.8, atLeast: true,
 			azimds: []float64{45e3}, bare: []float64{50e3}},
 		{name: "RSS idle, all processes", unit: megabytes, azimds: []float64{30e6}, bare: []float64{7e6}},
+		{name: "p50, fresh connection", unit: microseconds, goal: 2, apart: true,
+			azimds: []float64{300e-6, 100e-6, 200e-6}, bare: []float64{100e-6}},
 		{name: "stripped program", unit: megabytes, goal: 12e6, azimds: []float64{12.5e6}},
 	})
 	if diff := cmp.Diff(want, out.String()); diff != "" {
