@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"azimds/imds"
 	"azimds/imds/caller"
@@ -158,5 +161,21 @@ func TestFind(t *testing.T) {
 	close(a.lost)
 	if _, ok := a.find(c); ok {
 		t.Error("found without a holder")
+	}
+}
+
+// The holder tells the owner's server of clients alone, and nothing of other sockets.
+func TestFindProcessOfNoClient(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := findProcess(st.Ino, uint32(os.Getuid())); ok {
+		t.Errorf("found %+v", got)
 	}
 }

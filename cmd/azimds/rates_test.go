@@ -46,7 +46,7 @@ func TestRates(t *testing.T) {
 
 		time.Sleep(30*time.Second - 1)
 		take("before its share has come", local(1), none, 30*time.Second)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		take("its share has come", local(1), none, 0)
 		take("no more than that", local(1), none, 30*time.Second)
 		time.Sleep(time.Hour)
