@@ -175,7 +175,7 @@ func TestFindProcessOfNoClient(t *testing.T) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := findProcess(st.Ino, uint32(os.Getuid())); ok {
+	if got, ok := findProcess()(st.Ino, uint32(os.Getuid())); ok {
 		t.Errorf("found %+v", got)
 	}
 }

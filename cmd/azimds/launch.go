@@ -149,21 +149,15 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 	}
 }
 
-<<<<<<< HEAD
-// findProcess says who has a socket open, to a server that may not look at everybody's processes. What it keeps between two
-// questions ends with this process.
-func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
-=======
 // findProcess says who has a client's socket open, to a server that may not look at everybody's processes. Of other sockets it says
-// nothing: the server is the owner's, who must not learn of other users' programs what the system keeps from them. It keeps nothing
-// between two questions: they are few.
-func findProcess(inode uint64, uid uint32) (holder.Process, bool) {
-	if client, err := caller.Dials("/proc", inode, netsetup.Endpoint); err != nil || !client {
-		return holder.Process{}, false
-	}
->>>>>>> 72d282d (cmd/azimds, imds/caller: have the holder tell of the endpoint's clients alone)
+// nothing: the server is the owner's, who must not learn of other users' programs what the system keeps from them. What it keeps
+// between two questions ends with this process.
+func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
 	f := caller.NewFinder("/proc")
 	return func(inode uint64, uid uint32) (holder.Process, bool) {
+		if client, err := caller.Dials("/proc", inode, netsetup.Endpoint); err != nil || !client {
+			return holder.Process{}, false
+		}
 		found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
 		return holder.Process(found), ok
 	}
