@@ -14,10 +14,15 @@ var relays = []struct{ prefix, name string }{
 	{"rootlesskit", "rootlesskit"},
 	{"rootlessport", "rootlesskit"},
 	{"vpnkit", "vpnkit"},
+	{"com.docker.", "docker-desktop"}, // com.docker.backend and others of Docker Desktop for Linux
 	{"gvproxy", "gvproxy"},
 	{"qemu-system-", "qemu"},
 	{"qemu-kvm", "qemu"},
-	{"sshd", "ssh"}, // ssh -L and -D arrive here; sshd-session of OpenSSH 9.8
+	{"VBoxHeadless", "virtualbox"}, // its user networking is done by the machine's own process
+	{"VirtualBoxVM", "virtualbox"},
+	{"VBoxNetNAT", "virtualbox"},
+	{"limactl", "lima"}, // its host agent forwards ports
+	{"sshd", "ssh"},     // ssh -L and -D arrive here; sshd-session of OpenSSH 9.8
 	{"dropbear", "ssh"},
 }
 
