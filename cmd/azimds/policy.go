@@ -14,6 +14,7 @@ import (
 	"azimds/imds/caller"
 	"azimds/imds/policy"
 	"azimds/imds/token"
+	"azimds/netsetup/holder"
 )
 
 func newPolicy() *cobra.Command {
@@ -139,6 +140,11 @@ func explainPolicy(cmd *cobra.Command, q question) (explanation, error) {
 		r.Identity = token.Selector{Kind: token.ClientID, Value: q.identity}
 	}
 	d := p.Decide(who, r)
+	if who.Zone != policy.Local && d.Zone < 0 {
+		e.Admitted, e.Refused, e.Allow, e.Rule = false, d.Denied, fmt.Sprintf("zones: [%s]", who.Zone), "zones"
+		e.File = loaded.Origins["zones"]
+		return e, nil
+	}
 	e.Rule, e.Denied, e.Rate, e.Token = p.Source(d), d.Denied, d.Rate, d.Denied == ""
 	e.Identity, e.Tenant, e.Chosen = selectorText(d.Request.Identity), d.Request.Tenant, d.Request != r
 	switch {
@@ -158,6 +164,9 @@ func (q question) caller(owner uint32) (policy.Caller, string, error) {
 	c := policy.Caller{Zone: q.zone, UID: owner, Cgroup: strings.Trim(q.cgroup, "/"), Executable: q.executable}
 	if c.Zone != policy.Local {
 		c = policy.Caller{Zone: q.zone}
+		if q.uid != "" || q.cgroup != "" || q.executable != "" {
+			return c, "", errors.New("behind a bridge a caller is an address: --uid, --cgroup and --executable are for --zone local")
+		}
 		if q.address == "" {
 			return c, "", nil
 		}
@@ -168,12 +177,15 @@ func (q question) caller(owner uint32) (policy.Caller, string, error) {
 		c.Address = address
 		return c, "", nil
 	}
+	if q.address != "" {
+		return c, "", errors.New("on this machine a caller is a user: --address is for --zone with a bridge's name")
+	}
 	if q.uid != "" {
-		found, err := uids("--uid", []string{q.uid})
+		found, err := holder.LookupOwner(q.uid)
 		if err != nil {
-			return c, "", err
+			return c, "", fmt.Errorf("reading --uid: %w", err)
 		}
-		c.UID = found[0]
+		c.UID = found.UID
 	}
 	var users caller.Users
 	c.Groups = users.Groups(c.UID)

@@ -117,7 +117,9 @@ func TestPolicyExplainRefuses(t *testing.T) {
 		code         int
 		want         string
 	}{
-		{"user", "", []string{"--uid", "nobody-of-this-name"}, 2, `--uid[0]: looking up user "nobody-of-this-name"`},
+		{"user", "", []string{"--uid", "nobody-of-this-name"}, 2, `reading --uid: looking up user "nobody-of-this-name"`},
+		{"user behind a bridge", "", []string{"--zone", "docker0", "--uid", "0"}, 2, "--uid, --cgroup and --executable are for --zone local"},
+		{"address on this machine", "", []string{"--address", "172.17.0.2"}, 2, "--address is for --zone with a bridge's name"},
 		{"address", "", []string{"--zone", "docker0", "--address", "here"}, 2, `reading --address: ParseAddr("here")`},
 		{"argument", "", []string{"vault"}, 2, `unknown command "vault" for "azimds policy explain"`},
 		{"user of a rule", "[{users: [nobody-of-this-name]}]", nil, 1, `policy[0].users[0]: looking up user "nobody-of-this-name"`},
