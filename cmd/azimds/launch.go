@@ -155,7 +155,7 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
 	f := caller.NewFinder("/proc")
 	return func(inode uint64, uid uint32) (holder.Process, bool) {
-		if client, err := caller.Dials("/proc", inode, netsetup.Endpoint); err != nil || !client {
+		if client, err := caller.Dials("/proc", inode, netsetup.Endpoint); (err != nil || !client) && !without("client") {
 			return holder.Process{}, false
 		}
 		found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
