@@ -52,9 +52,9 @@ func azIn(t *testing.T) (Az, *Server) {
 }
 
 func TestAz(t *testing.T) {
-	t.Setenv("AZURE_CLIENT_ID", "of the developer, not of the test")
-	t.Setenv("HTTPS_PROXY", "http://192.0.2.1:1")
 	az, srv := azIn(t)
+	t.Setenv("AZURE_CLIENT_ID", "of the developer, not of the test")
+	t.Setenv("HTTPS_PROXY", "http://192.0.2.1:1") // after az is there: its installation goes through a proxy, if any
 	if err := az.Login(t.Context(), DefaultTenant, testClient, testSecret); err != nil {
 		t.Fatal(err)
 	}
