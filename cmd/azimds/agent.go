@@ -40,6 +40,8 @@ type agent struct {
 	failures atomic.Uint64
 	refused  atomic.Uint64
 
+	pause atomic.Pointer[time.Time] // until when no tokens are given; see paused
+
 	hub control.Hub // of who watches
 
 	mu     sync.Mutex
@@ -211,7 +213,9 @@ func (a *agent) act(m holder.Message) (done bool, err error) {
 }
 
 // available tells whether there is a token to be had. The holder's own probe, at the start, wants an answer in any case.
-func (a *agent) available() bool { return !a.readied.Load() || a.supply.Load().source.Available() }
+func (a *agent) available() bool {
+	return !a.readied.Load() || a.paused().IsZero() && a.supply.Load().source.Available()
+}
 
 // ready tells the person and whoever started this process.
 func (a *agent) ready() error {

@@ -36,6 +36,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 		answer.Report = &netsetup.Report{}
 	}
 	s.Residue, s.Delta = append([]string{}, answer.Report.Residue...), append([]string{}, answer.Report.Delta...)
+	s.Paused = a.paused()
 	if since, cause := supply.source.Down(); cause != nil {
 		reason, hint := control.Explain(cause)
 		s.Down = &control.Down{Since: since, Reason: reason, Hint: hint}

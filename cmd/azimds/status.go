@@ -61,7 +61,7 @@ func healthy(s control.Status) bool {
 	if slices.ContainsFunc(s.Zones, func(z control.Zone) bool { return z.Problem != "" }) {
 		return false
 	}
-	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil
+	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil && s.Paused.IsZero()
 }
 
 // noAgent says that nothing runs, and what a dead agent left.
@@ -121,6 +121,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	if s.Account.Tenant != "" {
 		field("tenant", "%s", s.Account.Tenant)
+	}
+	if !s.Paused.IsZero() {
+		field("paused", "until %s, no tokens are given; run: azimds pause off", clock(s.Paused, now))
 	}
 	if s.Down != nil && s.Account.Error == "" {
 		field("no tokens", "for %s: %s", round(now.Sub(s.Down.Since)), withHint(s.Down.Reason, s.Down.Hint))

@@ -181,8 +181,11 @@ func (l lending) Token(ctx context.Context, r token.Request) (token.Token, error
 	return l.fromSupply(ctx, r)
 }
 
-// fromSupply asks the supply in use. A question to one that is replaced meanwhile is put to the next.
+// fromSupply asks the supply in use, unless there is a pause. A question to one that is replaced meanwhile is put to the next.
 func (a *agent) fromSupply(ctx context.Context, r token.Request) (token.Token, error) {
+	if until := a.paused(); !until.IsZero() {
+		return token.Token{}, errPaused(until)
+	}
 	for {
 		s := a.supply.Load()
 		t, err := s.source.Token(ctx, r)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrNoAgent says that nobody answers on the control socket.
@@ -51,6 +52,13 @@ func (c *Client) Refresh(ctx context.Context, resource string) (int, error) {
 	var r RefreshReply
 	err := c.call(ctx, http.MethodPost, "/refresh", url.Values{"resource": {resource}}, &r)
 	return r.Dropped, err
+}
+
+// Pause has the agent give no tokens for a time, 0 to give them again, and returns until when; the zero time when they are given.
+func (c *Client) Pause(ctx context.Context, length time.Duration) (time.Time, error) {
+	var r PauseReply
+	err := c.call(ctx, http.MethodPost, "/pause", url.Values{"for": {length.String()}}, &r)
+	return r.Until, err
 }
 
 // Stop has the agent take its interception down.

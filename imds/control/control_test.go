@@ -84,6 +84,13 @@ func (a *fakeAgent) Token(ctx context.Context, pid int, r token.Request) (token.
 
 func (a *fakeAgent) Refresh(resource string) int { return len(resource) }
 
+func (a *fakeAgent) Pause(length time.Duration) time.Time {
+	if length == 0 {
+		return time.Time{}
+	}
+	return expires.Add(length)
+}
+
 func (a *fakeAgent) Watch() (*Watcher, error) {
 	w, err := a.hub.Watch()
 	if err == nil && a.watched != nil {
@@ -172,6 +179,14 @@ func TestClient(t *testing.T) {
 	}
 	if n, err := c.Refresh(t.Context(), "four"); n != 4 || err != nil {
 		t.Errorf("refresh dropped %d, %v", n, err)
+	}
+	for length, want := range map[time.Duration]time.Time{90 * time.Second: expires.Add(90 * time.Second), 0: {}} {
+		if until, err := c.Pause(t.Context(), length); !until.Equal(want) || err != nil {
+			t.Errorf("a pause of %s is until %s, %v", length, until, err)
+		}
+	}
+	if until, err := c.Pause(t.Context(), -time.Second); err == nil {
+		t.Errorf("a pause of less than nothing is until %s", until)
 	}
 	if err := c.Stop(t.Context()); err != nil || !agent.stopped.Load() {
 		t.Errorf("stop: %v, reached the agent: %t", err, agent.stopped.Load())

@@ -30,6 +30,8 @@ type Agent interface {
 	Token(ctx context.Context, pid int, r token.Request) (token.Token, error)
 	// Refresh drops the cached tokens for resource, all of them for "", and says how many.
 	Refresh(resource string) int
+	// Pause gives no tokens for a time, 0 to give them again, and says until when; the zero time when they are given.
+	Pause(length time.Duration) time.Time
 	// Stop takes the agent down and returns when the interception is gone.
 	Stop(ctx context.Context) error
 	// Watch has a watcher get each activity from now on.
@@ -47,6 +49,11 @@ type TokenReply struct {
 // RefreshReply answers a refresh.
 type RefreshReply struct {
 	Dropped int `json:"dropped"`
+}
+
+// PauseReply answers a pause.
+type PauseReply struct {
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Serve answers on ln until ctx ends. Peers other than owner and root are hung up on; root may look, watch and stop, and
@@ -113,6 +120,14 @@ func handler(serving context.Context, owner uint32, agent Agent, log *slog.Logge
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, log, RefreshReply{Dropped: agent.Refresh(r.FormValue("resource"))})
+	})
+	mux.HandleFunc("POST /pause", func(w http.ResponseWriter, r *http.Request) {
+		length, err := time.ParseDuration(r.FormValue("for"))
+		if err != nil || length < 0 {
+			http.Error(w, "for is no time", http.StatusBadRequest)
+			return
+		}
+		reply(w, log, PauseReply{Until: agent.Pause(length)})
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
 		if err := agent.Stop(r.Context()); err != nil {

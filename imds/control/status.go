@@ -23,7 +23,8 @@ type Status struct {
 	Source     string     `json:"source"` // the credential in words; of one that chooses, what was chosen
 	Emulated   bool       `json:"emulated,omitempty"`
 	Account    Account    `json:"account"`
-	Down       *Down      `json:"down,omitempty"` // nil while tokens can be had
+	Down       *Down      `json:"down,omitempty"`        // nil while tokens can be had
+	Paused     time.Time  `json:"paused_until,omitzero"` // no tokens are given before
 	Cached     []Cached   `json:"cached"`
 	Counts     Counts     `json:"counts"`
 	Callers    []Activity `json:"callers"` // the last ones, newest first
