@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// daemon is a journald in this process. While it is held, an entry waits; while it is away, an entry fails.
-type daemon struct {
+// journald stands in for the real one, in this process. While it is held, an entry waits; while it is away, an entry fails.
+type journald struct {
 	held chan struct{}
 
 	mu      sync.Mutex
@@ -23,7 +23,7 @@ type daemon struct {
 	entries []entry
 }
 
-func (d *daemon) send(message string, p journal.Priority, fields map[string]string) error {
+func (d *journald) send(message string, p journal.Priority, fields map[string]string) error {
 	if d.held != nil {
 		<-d.held
 	}
@@ -36,13 +36,13 @@ func (d *daemon) send(message string, p journal.Priority, fields map[string]stri
 	return nil
 }
 
-func (d *daemon) setAway(away bool) {
+func (d *journald) setAway(away bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.away = away
 }
 
-func (d *daemon) messages() []string {
+func (d *journald) messages() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []string
@@ -116,7 +116,7 @@ func TestHandlerMakesEntries(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var d daemon
+			var d journald
 			j := open(d.send)
 			h := j.Handler(slog.LevelDebug)
 			if tt.with != nil {
@@ -142,7 +142,7 @@ func TestHandlerMakesEntries(t *testing.T) {
 }
 
 func TestHandlerKeepsToItsLevel(t *testing.T) {
-	var d daemon
+	var d journald
 	j := open(d.send)
 	level := new(slog.LevelVar)
 	log := slog.New(j.Handler(level))
@@ -159,7 +159,7 @@ func TestHandlerKeepsToItsLevel(t *testing.T) {
 // TestJournalDoesNotWait holds journald: who logs goes on, what is too much is counted, and the count is said.
 func TestJournalDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := daemon{held: make(chan struct{})}
+		d := journald{held: make(chan struct{})}
 		j := open(d.send)
 		log := slog.New(j.Handler(slog.LevelInfo))
 		log.Info("first")
@@ -180,7 +180,7 @@ func TestJournalDoesNotWait(t *testing.T) {
 // TestJournalCountsWhatFails: what journald did not take is said with the first entry that it takes.
 func TestJournalCountsWhatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := daemon{away: true}
+		d := journald{away: true}
 		j := open(d.send)
 		log := slog.New(j.Handler(slog.LevelInfo))
 		for i := range 3 {
@@ -200,7 +200,7 @@ func TestJournalCountsWhatFails(t *testing.T) {
 // TestJournalEndsAnyway wants the end of a process not to wait for a journald that takes nothing.
 func TestJournalEndsAnyway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := daemon{held: make(chan struct{})}
+		d := journald{held: make(chan struct{})}
 		j := open(d.send)
 		j.put(entry{message: "first"})
 		j.Close()

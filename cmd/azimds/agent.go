@@ -17,6 +17,7 @@ import (
 	"azimds/imds/policy"
 	"azimds/imds/token"
 	"azimds/netsetup/holder"
+	"azimds/systemd"
 )
 
 // rememberedCallers is how many of the last requests and refusals a status shows.
@@ -224,12 +225,24 @@ func (a *agent) ready() error {
 		a.log.Debug("announcing", "error", err) // nobody reads standard output any more
 	}
 	if a.tether == nil {
-		return nil
+		return systemd.Ready(a.serviceStatus())
 	}
 	if _, err := io.WriteString(a.tether, readyLine); err != nil {
 		return fmt.Errorf("reporting that the server is ready: %w", err)
 	}
 	return nil
+}
+
+// serviceStatus is what systemctl status says of the server.
+func (a *agent) serviceStatus() string {
+	return fmt.Sprintf("answers at %s for %s, mode %s, credential %s",
+		a.offer.Plan.Endpoint, a.offer.Owner, a.offer.Plan.Mode, a.supply.Load().config.Credential)
+}
+
+// living returns when no other goroutine holds the agent's state for ever.
+func (a *agent) living() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 }
 
 // release asks the holder, once, to take the interception down.

@@ -16,6 +16,7 @@ import (
 	"azimds/config"
 	"azimds/netsetup"
 	"azimds/netsetup/holder"
+	"azimds/systemd"
 )
 
 func newNet() *cobra.Command {
@@ -89,6 +90,12 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 	defer stop()
 	lines := openLogs(os.Stderr)
 	defer lines.Close()
+	log := lines.logger(c.Log.Format, c.Log.Level)
+	defer context.AfterFunc(ctx, func() {
+		if err := systemd.Stopping(); err != nil {
+			log.Warn("stopping", "error", err)
+		}
+	})()
 	return holder.Hold(ctx, holder.Options{
 		Want:        want,
 		Owner:       owner,
@@ -98,9 +105,12 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		Explain:     explain,
 		InTree:      inTree(0),
 		Find:        findProcess(),
-		Log:         lines.logger(c.Log.Format, c.Log.Level),
+		Log:         log,
 		After:       stopHere,
 	}, func(h *holder.Holder) {
+		if err := systemd.Ready(fmt.Sprintf("holds %s for %s, mode %s", h.Plan().Endpoint, owner, h.Plan().Mode)); err != nil {
+			log.Warn("starting", "error", err)
+		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s  held for %s; start the server as that user: azimds serve\n", h.Plan(), owner)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"azimds/config"
+	"azimds/systemd"
 )
 
 // hangups delivers each SIGHUP that is to be acted on, until stop. One that was ignored from the start (nohup) stays ignored.
@@ -52,7 +53,20 @@ func (a *agent) followHangups(ctx context.Context) {
 			a.release()
 			return
 		}
+		a.reloadService(ctx)
+	}
+}
+
+// reloadService reads the configuration anew, and has the service manager know when that begins and ends.
+func (a *agent) reloadService(ctx context.Context) {
+	if a.tether != nil {
 		a.reload(ctx)
+		return
+	}
+	begun := systemd.Reloading()
+	a.reload(ctx)
+	if err := errors.Join(begun, systemd.Ready(a.serviceStatus())); err != nil {
+		a.log.Warn("reloading", "error", err)
 	}
 }
 

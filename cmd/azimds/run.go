@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"azimds/systemd"
 )
 
 // readyLine is what a server writes to its tether when it is ready.
@@ -83,7 +85,7 @@ func (l *launch) attend(ctx context.Context, hangup <-chan os.Signal, readyFD in
 		select {
 		case <-ready:
 			ready = nil // said once
-			if err := detached(readyFD); err != nil {
+			if err := errors.Join(detached(readyFD), systemd.Ready("azimds answers")); err != nil {
 				return errors.Join(err, l.wait())
 			}
 			if readyFD != 0 {

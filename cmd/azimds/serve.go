@@ -22,6 +22,7 @@ import (
 	"azimds/imds/control"
 	"azimds/netsetup"
 	"azimds/netsetup/holder"
+	"azimds/systemd"
 )
 
 // releaseLimit is how long a server waits for its holder to take the interception down, which gives itself 15 s.
@@ -176,6 +177,9 @@ func (s *server) run(ctx context.Context) error {
 		a.followHangups(failing)
 		return nil
 	})
+	if s.tether == nil { // or else the service is the process that started this one
+		group.Go(func() error { return systemd.Watchdog(failing, a.living) })
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- group.Wait() }()
 	select {
@@ -288,6 +292,11 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent, cut <-chan str
 	case <-cut:
 	case <-serving.Done():
 		return nil
+	}
+	if s.tether == nil {
+		if err := systemd.Stopping(); err != nil {
+			s.log.Warn("stopping", "error", err)
+		}
 	}
 	a.release()
 	select {
