@@ -122,14 +122,14 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	if s.Account.Tenant != "" {
 		field("tenant", "%s", s.Account.Tenant)
 	}
-	if !s.Paused.IsZero() {
-		field("paused", "until %s, no tokens are given; run: azimds pause off", clock(s.Paused, now))
-	}
 	if s.Down != nil && s.Account.Error == "" {
 		field("no tokens", "for %s: %s", round(now.Sub(s.Down.Since)), withHint(s.Down.Reason, s.Down.Hint))
 	}
 	if s.Emulated {
 		field("", "EMULATED: these tokens open nothing in Azure")
+	}
+	if !s.Paused.IsZero() {
+		field("paused", "until %s, no tokens are given; run: azimds pause off", clock(s.Paused, now))
 	}
 	for _, what := range s.Residue {
 		field("residue", "%s", what)
