@@ -60,7 +60,7 @@ loginctl enable-linger owner
 as_owner() { systemd-run --quiet --wait --pipe --user -M owner@ "$@" </dev/null; }
 tar -C image -cf /tmp/image.tar .
 as_owner podman import /tmp/image.tar ask 2>&1
-as_owner podman run -d --name podded --network host ask /ask wait 2>&1
+as_owner -p KillMode=process podman run -d --name podded --network host ask /ask wait 2>&1 # conmon stays in the unit
 
 try() { # NAME MODE PROGRAM FLAGS
 	name="$2 $1" mode=$2 program=$3

@@ -36,6 +36,7 @@ ask='exec 3<>/dev/tcp/169.254.169.254/80
 printf "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net HTTP/1.1\r\n" >&3
 printf "Host: 169.254.169.254\r\nMetadata: true\r\nConnection: close\r\n\r\n" >&3
 grep -o "HTTP/1.1 200 OK\|\"token_type\":\"Bearer\"" <&3'
+run 'nf_tables ip_tables' '^TestNoNetfilter$' # before the agent makes rules, which keep the modules loaded
 if agent --detach; then
 	./azimds status | grep "^mode"
 	bash -c "$ask"
@@ -44,7 +45,6 @@ if agent --detach; then
 fi
 modprobe -r dummy
 run dummy agent '^TestDummyOnThisKernel$'
-run 'nf_tables ip_tables' '^TestNoNetfilter$'
 run '' '^Test(Kernel.*|Dummy.*|Listen.*|HostNamespaceIsInits)$' '^TestReach$/dummy' \
 	'^TestHost(UpDown|PrintedPlan|DownInParallel)$/^nft$' '^TestChosenModeWorks$/^Docker.*_mode_dummy$/^nft$'
 ip addr add 169.254.169.254/32 dev lo
