@@ -21,6 +21,10 @@ const (
 // namespace's inode and SO_NETNS_COOKIE have other values from kernel to kernel.
 var hostNamespace = func() (bool, error) { return hasSysctl(everySysctl, hostsSysctl) }
 
+// OnHost tells whether the calling thread is in the host's network namespace, and not in that of a container or a sandbox. It
+// changes nothing and needs no rights; the error is that it cannot tell.
+func OnHost() (bool, error) { return hostNamespace() }
+
 func hasSysctl(every, hosts string) (bool, error) {
 	if _, err := os.Stat(every); err != nil {
 		return true, fmt.Errorf("looking for a sysctl: %w", err) // no /proc: nothing can be told

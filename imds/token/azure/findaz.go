@@ -19,6 +19,9 @@ type program struct {
 	dirs    []string // where packages and installers put it, tried after PATH; "~" is HOME
 }
 
+// InstallAz is the command that installs the Azure CLI on any Linux.
+const InstallAz = "curl -fsSL https://aka.ms/InstallAzureCli | bash"
+
 // usualDirs are where packages and package managers put programs. systemd and sudo give a PATH without most of them.
 var usualDirs = []string{
 	"/usr/local/bin", "/usr/bin", "/bin", "/snap/bin", "~/.local/bin", "~/bin",
@@ -29,7 +32,7 @@ var usualDirs = []string{
 // "install-azd", "install-powershell-on-linux").
 var (
 	azProgram = program{
-		name: "az", title: "the Azure CLI", install: "curl -fsSL https://aka.ms/InstallAzureCli | bash",
+		name: "az", title: "the Azure CLI", install: InstallAz,
 		dirs: slices.Concat(usualDirs, []string{"/opt/az/bin"}),
 	}
 	azdProgram = program{
