@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"azimds/config"
+	"azimds/imds/caller"
+	"azimds/imds/control"
+	"azimds/imds/token/azure"
+	"azimds/netsetup"
+)
+
+// lastResort is the command for what only root sees.
+const lastResort = "sudo azimds doctor"
+
+// checkConfiguration says what is wrong with the configuration.
+func (p patient) checkConfiguration(d *diagnosis) {
+	if p.mistake == nil {
+		return
+	}
+	told := explain(p.mistake)
+	d.found(kindConfiguration, told.Hint, "%s", told.Message)
+}
+
+// arcAgent is the program by which SDKs know a machine of Azure Arc: azidentity (managed_identity_client.go), MSAL for Python,
+// JavaScript and .NET, and azure_identity for Rust.
+const arcAgent = "/opt/azcmagent/bin/himds"
+
+// checkArc looks for an agent of Azure Arc.
+func (p patient) checkArc(d *diagnosis) {
+	_, err := os.Stat(filepath.Join(p.root, arcAgent))
+	switch {
+	case err == nil:
+		mend := "sudo dnf remove azcmagent"
+		if _, err := os.Stat(filepath.Join(p.root, "/etc/debian_version")); err == nil {
+			mend = "sudo apt-get remove azcmagent"
+		}
+		d.found(kindArc, mend+"   # where this machine need not be in Azure Arc", "%s is there", arcAgent)
+	case !errors.Is(err, fs.ErrNotExist):
+		d.missed("whether an agent of Azure Arc is installed", fmt.Sprintf("%s cannot be looked at.", arcAgent), lastResort)
+	}
+}
+
+// checkAgent asks the agent that runs here. Where there is none, it looks at what one would need.
+func (p patient) checkAgent(ctx context.Context, d *diagnosis) {
+	status, err := p.agent(ctx)
+	switch {
+	case err == nil:
+		checkStatus(d, status)
+	case errors.Is(err, control.ErrNoAgent):
+		p.checkCLI(d)
+		p.checkNetwork(ctx, d)
+	case errors.Is(err, context.DeadlineExceeded): // as under azimds net up without a server
+		told := explain(err)
+		d.found(kindNoServer, told.Hint, "%s", told.Message)
+	case errors.Is(err, fs.ErrPermission):
+		d.missed("the agent that runs here", explain(err).Message+".", lastResort)
+	default:
+		told := explain(err)
+		d.missed("the agent that runs here", told.Message+".", told.Hint)
+	}
+}
+
+// checkStatus says of a running agent what status does.
+func checkStatus(d *diagnosis, s control.Status) {
+	const again = "azimds stop && azimds run"
+	for _, what := range s.Residue {
+		d.found(kindResidue, again, "the agent's network has too much; it would be removed by: %s", what)
+	}
+	for _, what := range s.Delta {
+		d.found(kindMissing, again, "the agent's network lacks what this makes: %s", what)
+	}
+	for _, z := range s.Zones {
+		if z.Problem != "" {
+			d.found(kindZone, "ip -br link show master "+shellWord(z.Name), "bridge %s is not served: %s", z.Name, z.Problem)
+		}
+	}
+	switch {
+	case s.Account.Error != "":
+		d.found(kindNoTokens, cmp.Or(s.Account.Hint, "azimds status"), "%s", s.Account.Error)
+	case s.Down != nil:
+		d.found(kindNoTokens, cmp.Or(s.Down.Hint, "azimds status"), "%s", s.Down.Reason)
+	}
+}
+
+// checkCLI looks whether az is there and somebody is signed in to it. It starts no az, which would write files and ask around.
+func (p patient) checkCLI(d *diagnosis) {
+	if p.mistake != nil || p.config.Credential != config.CredentialAzureCLI {
+		return
+	}
+	if p.theirs {
+		d.missed("whether "+p.owner+" is signed in to the Azure CLI", "This process has the home of somebody else.",
+			"azimds doctor   # as "+p.owner+", without sudo")
+		return
+	}
+	az, err := p.findAz()
+	if err != nil {
+		told := explain(err)
+		d.found(kindAzMissing, told.Hint, "%s", told.Message)
+		return
+	}
+	if gone := p.interpreterGone(az); gone != "" {
+		d.found(kindAzBroken, azure.InstallAz, "%s is a script for %s, which is not there", az, gone)
+	}
+	if err := p.signedIn(); err != nil {
+		told := explain(err)
+		d.found(kindAzSignedOut, told.Hint, "%s", told.Message)
+	}
+}
+
+// interpreterGone is the interpreter that a script names and that is not there, as after an update of Python; else "".
+func (p patient) interpreterGone(script string) string {
+	f, err := os.Open(filepath.Join(p.root, script))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
+	name, is := strings.CutPrefix(line, "#!")
+	if words := strings.Fields(name); err == nil && is && len(words) > 0 {
+		if _, err := os.Stat(filepath.Join(p.root, words[0])); errors.Is(err, fs.ErrNotExist) {
+			return words[0]
+		}
+	}
+	return ""
+}
+
+// checkNetwork looks at what a dead agent left, and whether the interception can be made. Where there is a residue the latter
+// cannot be told: a start removes it first.
+func (p patient) checkNetwork(ctx context.Context, d *diagnosis) {
+	residue, err := p.residue(ctx)
+	if len(residue) > 0 {
+		d.found(kindResidue, "sudo azimds cleanup", "a dead agent left it; it would be removed by: %s", strings.Join(residue, "; "))
+	}
+	const left = "whether a dead agent left rules of iptables"
+	switch {
+	case err != nil && p.asRoot:
+		d.missed(left, explain(err).Message, "sudo azimds cleanup")
+	case err != nil:
+		d.missed(left, "Only root can list them.", lastResort)
+	}
+	const can = "whether the interception can be made"
+	switch {
+	case p.mistake != nil:
+		d.missed(can, "There is no configuration to go by.", "")
+		return
+	case len(residue) > 0:
+		d.missed(can, "What is left is in the way of the look.", "")
+		return
+	}
+	err = p.choose(ctx)
+	switch {
+	case err == nil:
+	case p.asRoot, errors.Is(err, netsetup.ErrMetadataService), errors.Is(err, netsetup.ErrLoopbackDown):
+		told := explain(err)
+		d.found(kindInterception, cmp.Or(told.Hint, "sudo azimds net up --dry-run"), "%s", told.Message)
+	default:
+		d.missed(can, "Only root can look at the firewall and at port 80.", lastResort)
+	}
+}
+
+// checkMachine looks at what this machine lacks to keep others out, and at what it is.
+func (p patient) checkMachine(d *diagnosis) {
+	p.checkPorts(d)
+	const groups = "whether control groups of version 2 are in use alone"
+	if found, err := caller.OpenCgroups(filepath.Join(p.root, "proc")); err != nil {
+		d.missed(groups, err.Error(), lastResort)
+	} else if doubt := found.Doubt(); doubt != "" {
+		d.found(kindCgroup, `echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX systemd.unified_cgroup_hierarchy=1"' `+
+			"| sudo tee -a /etc/default/grub\nsudo update-grub   # Debian and Ubuntu; takes effect with the next start of the machine",
+			"%s", doubt)
+	}
+	if host, err := p.onHost(); err != nil {
+		d.missed("whether this is the host's network namespace", err.Error(), lastResort)
+	} else if !host {
+		d.found(kindNamespace, "azimds run   # on the host, for the host's programs", "this network namespace is not the host's")
+	}
+	const release = "/proc/sys/kernel/osrelease"
+	if text, err := os.ReadFile(filepath.Join(p.root, release)); err != nil {
+		d.missed("whether this is WSL", err.Error(), "")
+	} else if strings.Contains(strings.ToLower(string(text)), "microsoft") {
+		d.found(kindWSL, "wsl.exe --list --running   # the distributions that share this network now",
+			"this is the Windows Subsystem for Linux: kernel %s", strings.TrimSpace(string(text)))
+	}
+}
+
+// checkPorts looks whether the port of azimds is root's alone: of 169.254.169.254, or in mode iptables one below 1024.
+func (p patient) checkPorts(d *diagnosis) {
+	start, err := p.start()
+	if err != nil {
+		d.missed("which ports any user may listen on", err.Error(), "sysctl net.ipv4.ip_unprivileged_port_start")
+		return
+	}
+	highest := 1023
+	if p.config.Mode == config.ModeLoopback || p.config.Mode == config.ModeDummy {
+		highest = int(netsetup.Endpoint.Port())
+	}
+	if start <= highest {
+		d.found(kindPorts, "sudo sysctl net.ipv4.ip_unprivileged_port_start=1024",
+			"net.ipv4.ip_unprivileged_port_start is %d: any user can listen on port %d", start, max(start, int(netsetup.Endpoint.Port())))
+	}
+}
