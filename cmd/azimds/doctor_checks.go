@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"azimds/config"
 	"azimds/imds/caller"
@@ -83,6 +84,9 @@ func checkStatus(d *diagnosis, s control.Status) {
 		if z.Problem != "" {
 			d.found(kindZone, "ip -br link show master "+shellWord(z.Name), "bridge %s is not served: %s", z.Name, z.Problem)
 		}
+	}
+	if !s.Paused.IsZero() {
+		d.found(kindPaused, "azimds pause off", "no tokens are given until %s", s.Paused.Local().Format(time.DateTime))
 	}
 	switch {
 	case s.Account.Error != "":

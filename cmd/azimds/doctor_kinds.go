@@ -41,6 +41,7 @@ var (
 	kindMissing  = kind{"missing", problem, "It should be in the kernel and is not: another program may have removed it."}
 	kindNoServer = kind{"no-server", problem, "The address is held, and connections wait for a server."}
 	kindNoTokens = kind{"no-tokens", problem, "The agent that runs here has no tokens to give."}
+	kindPaused   = kind{"paused", notice, "The agent that runs here was told to give no tokens; credential chains go on meanwhile."}
 	kindZone     = kind{"zone", problem, "Containers behind this bridge are configured to be served, and are not."}
 
 	kindPorts = kind{"unprivileged-ports", notice,
@@ -59,6 +60,6 @@ var (
 var kinds = []kind{
 	kindConfiguration, kindEndpointVariable, kindSecretVariable, kindPodIdentity, kindTokenCredentials, kindClientID, kindProxy,
 	kindArc,
-	kindAzMissing, kindAzBroken, kindAzSignedOut, kindInterception, kindResidue, kindMissing, kindNoServer, kindNoTokens, kindZone,
+	kindAzMissing, kindAzBroken, kindAzSignedOut, kindInterception, kindResidue, kindMissing, kindNoServer, kindNoTokens, kindPaused, kindZone,
 	kindPorts, kindCgroup, kindNamespace, kindWSL,
 }

@@ -209,6 +209,8 @@ func doctorTests() []doctorTest {
 			given: answers(control.Status{Account: control.Account{Error: "nobody is signed in to the Azure CLI", Hint: "az login"}})},
 		{name: "an agent whose tokens ended", found: []string{"no-tokens"},
 			given: answers(control.Status{Down: &control.Down{Since: time.Unix(0, 0), Reason: "cannot reach login.microsoftonline.com"}})},
+		{name: "an agent that pauses", found: []string{"paused"}, mended: answers(control.Status{}),
+			given: answers(control.Status{Paused: time.Date(2026, 1, 2, 15, 4, 5, 0, time.Local)})},
 		{name: "an agent with a zone", found: []string{"zone"},
 			given: answers(control.Status{Zones: []control.Zone{
 				{Name: "br-1", Problem: "port eth0 may lead out of this machine"}, {Name: "br-2"},
