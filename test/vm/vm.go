@@ -26,6 +26,20 @@ import (
 // DefaultTimeout is what [Run] gives a machine from power-on to power-off.
 const DefaultTimeout = 10 * time.Minute
 
+// The emulator hangs at times before the machine is up, with nothing on its console: another one is started then. bootTime is many
+// times what a machine takes, also on a busy host.
+const (
+	bootTime  = 4 * time.Minute
+	bootNap   = 500 * time.Millisecond
+	maxStarts = 3
+)
+
+// errNotUp says that a machine has not come so far as to run its command.
+var errNotUp = errors.New("the machine is not up")
+
+// up is what a machine says before it runs its command.
+const up = "the machine is up\n"
+
 // defaultMemory is a machine's, in MiB.
 const defaultMemory = 1024
 
@@ -54,6 +68,10 @@ func Run(t testing.TB, s Spec) Result {
 	image, err := image(t, s.Packages)
 	netns.Need(t, "a virtual machine's image", err)
 	r, err := boot(t.Context(), image, t.TempDir(), s)
+	for n := 1; n < maxStarts && errors.Is(err, errNotUp); n++ {
+		t.Logf("start %d: %v", n, err)
+		r, err = boot(t.Context(), image, t.TempDir(), s)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +98,7 @@ const emulator = "qemu-system-x86_64"
 
 // boot runs a machine and keeps its files in dir.
 func boot(ctx context.Context, image, dir string, s Spec) (Result, error) {
+	s.Command = "echo " + up + s.Command
 	if err := pack(filepath.Join(dir, "in.tar"), s); err != nil {
 		return Result{}, err
 	}
@@ -89,6 +108,13 @@ func boot(ctx context.Context, image, dir string, s Spec) (Result, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	ctx, hung := context.WithCancelCause(ctx)
+	defer hung(nil)
+	go func() {
+		if !awaitUp(ctx, dir) {
+			hung(errNotUp)
+		}
+	}()
 	cmd := exec.CommandContext(ctx, emulator, machine(image, s)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // for what the machine writes to its disk
@@ -96,7 +122,10 @@ func boot(ctx context.Context, image, dir string, s Spec) (Result, error) {
 	runtime.LockOSThread() // the signal comes at the end of the thread that started it
 	said, err := cmd.CombinedOutput()
 	runtime.UnlockOSThread()
-	if ctx.Err() != nil {
+	switch {
+	case errors.Is(context.Cause(ctx), errNotUp):
+		err = fmt.Errorf("%w after %s", errNotUp, bootTime)
+	case ctx.Err() != nil:
 		err = fmt.Errorf("not done after %s: %w", timeout, ctx.Err())
 	}
 	r, readErr := result(dir)
@@ -105,6 +134,25 @@ func boot(ctx context.Context, image, dir string, s Spec) (Result, error) {
 			err, said, tail(dir, "console"), r.Output)
 	}
 	return r, nil
+}
+
+// awaitUp waits until a machine has said that it is up, or ctx ends, and reports whether it said so in time.
+func awaitUp(ctx context.Context, dir string) bool {
+	tick := time.NewTicker(bootNap)
+	defer tick.Stop()
+	late := time.After(bootTime)
+	for {
+		if info, err := os.Stat(filepath.Join(dir, "output")); err == nil && info.Size() > 0 {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return true
+		case <-late:
+			return false
+		}
+	}
 }
 
 // machine are the arguments of the emulator. Its folder gets the console and the two ports as files. The processor is x86-64-v2,
@@ -134,7 +182,7 @@ func machine(image string, s Spec) []string {
 func result(dir string) (Result, error) {
 	output, outputErr := os.ReadFile(filepath.Join(dir, "output"))
 	exit, exitErr := os.ReadFile(filepath.Join(dir, "exit"))
-	r := Result{Output: string(output)}
+	r := Result{Output: strings.TrimPrefix(string(output), up)}
 	if err := errors.Join(outputErr, exitErr); err != nil {
 		return r, err
 	}
