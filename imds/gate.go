@@ -104,6 +104,7 @@ func (s *Server) identifyLocal(c *net.TCPConn, dialed netip.AddrPort) (caller.Ca
 	if state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_CLOSE_WAIT && !without("alive") {
 		return caller.Caller{}, errDead
 	}
+	who.Client = clientOf(c)
 	return who, nil
 }
 

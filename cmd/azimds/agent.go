@@ -109,7 +109,7 @@ func (a *agent) ours(c caller.Caller) bool { return c.Inode != 0 && c.Inode == a
 
 // find asks the holder whose a socket is, as this process may not look at everybody's.
 func (a *agent) find(c caller.Caller) (caller.Process, bool) {
-	answer, err := a.ask(context.Background(), holder.Message{Kind: holder.KindFind, Inode: c.Inode, UID: c.UID})
+	answer, err := a.ask(context.Background(), holder.Message{Kind: holder.KindFind, Inode: c.Inode, UID: c.UID, Client: c.Client})
 	if err != nil {
 		a.log.Debug("looking for a caller", "error", err)
 	}

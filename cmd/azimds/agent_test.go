@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -13,7 +15,9 @@ import (
 	"azimds/imds/caller"
 	"azimds/imds/policy"
 	"azimds/imds/token"
+	"azimds/netsetup"
 	"azimds/netsetup/holder"
+	"azimds/test/netns"
 )
 
 // linked is an agent on a machine, and the holder's end of its link.
@@ -120,7 +124,8 @@ func TestTokenForContainer(t *testing.T) {
 func TestFind(t *testing.T) {
 	m := newMachine(t, "", "", policy.Admission{Owner: owner})
 	a, theirs := linked(t, m)
-	c := caller.Caller{UID: another, Inode: 70}
+	client := netip.MustParseAddrPort("127.0.0.1:4711")
+	c := caller.Caller{UID: another, Inode: 70, Client: client}
 	curl := holder.Process{PID: 5, Executable: "/usr/bin/curl", Command: "curl"}
 	for _, tt := range []struct {
 		name   string
@@ -136,7 +141,7 @@ func TestFind(t *testing.T) {
 			go func() {
 				defer close(answered)
 				asked, _, err := theirs.Receive()
-				if err != nil || asked.Kind != holder.KindFind || asked.Inode != 70 || asked.UID != another {
+				if err != nil || asked.Kind != holder.KindFind || asked.Inode != 70 || asked.UID != another || asked.Client != client {
 					t.Errorf("asked %+v, %v", asked, err)
 				}
 				tt.answer.Kind, tt.answer.ID = holder.KindAnswer, asked.ID
@@ -164,18 +169,62 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// The holder tells the owner's server of clients alone, and nothing of other sockets.
-func TestFindProcessOfNoClient(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+// The holder tells the owner's server whose a client's socket is, and nothing of other sockets: neither one that is connected elsewhere,
+// nor one of whose connection the server knows wrongly.
+func TestFindProcess(t *testing.T) {
+	netns.Root(t)
+	zone := netns.New(t)
+	zone.Run(t, "ip", "address", "add", netsetup.Endpoint.Addr().String()+"/32", "dev", "lo")
+	dial := func(listen netip.AddrPort) (netip.AddrPort, uint64) {
+		var conn *net.TCPConn
+		if err := zone.Do(func() error {
+			l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(listen))
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { l.Close() })
+			conn, err = net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(listen))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := errors.Join(raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) }), err); err != nil {
+			t.Fatal(err)
+		}
+		return conn.LocalAddr().(*net.TCPAddr).AddrPort(), st.Ino
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		t.Fatal(err)
-	}
-	if got, ok := findProcess()(st.Ino, uint32(os.Getuid())); ok {
-		t.Errorf("found %+v", got)
+	client, inode := dial(netsetup.Endpoint)
+	elsewhere, other := dial(netip.MustParseAddrPort("127.0.0.1:8080"))
+	uid := uint32(os.Getuid())
+	for _, tt := range []struct {
+		name   string
+		inode  uint64
+		uid    uint32
+		client netip.AddrPort
+		want   int // the process; 0 for none
+	}{
+		{"client", inode, uid, client, os.Getpid()},
+		{"another socket", other, uid, client, 0},
+		{"another user's", inode, another, client, 0},
+		{"connected elsewhere", other, uid, elsewhere, 0},
+		{"connected from nowhere", inode, uid, netip.MustParseAddrPort("127.0.0.1:1"), 0},
+		{"no address", inode, uid, netip.AddrPort{}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got holder.Process
+			var ok bool
+			if err := zone.Do(func() error { got, ok = findProcess()(tt.inode, tt.uid, tt.client); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if got.PID != tt.want || ok != (tt.want != 0) {
+				t.Errorf("found %+v, %t; want process %d", got, ok, tt.want)
+			}
+		})
 	}
 }

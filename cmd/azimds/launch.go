@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -152,13 +153,14 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 // findProcess says who has a client's socket open, to a server that may not look at everybody's processes. Of other sockets it says
 // nothing: the server is the owner's, who must not learn of other users' programs what the system keeps from them. What it keeps
 // between two questions ends with this process.
-func findProcess() func(inode uint64, uid uint32) (holder.Process, bool) {
-	f := caller.NewFinder("/proc")
-	return func(inode uint64, uid uint32) (holder.Process, bool) {
-		if client, err := caller.Dials("/proc", inode, netsetup.Endpoint); (err != nil || !client) && !without("client") {
+func findProcess() func(inode uint64, uid uint32, client netip.AddrPort) (holder.Process, bool) {
+	resolver, finder := caller.NewResolver(), caller.NewFinder("/proc")
+	return func(inode uint64, uid uint32, client netip.AddrPort) (holder.Process, bool) {
+		who, err := resolver.Resolve(client, netsetup.Endpoint)
+		if (err != nil || who.Inode != inode || who.UID != uid) && !without("client") {
 			return holder.Process{}, false
 		}
-		found, ok := f.Find(caller.Caller{UID: uid, Inode: inode})
+		found, ok := finder.Find(caller.Caller{UID: uid, Inode: inode})
 		return holder.Process(found), ok
 	}
 }

@@ -19,6 +19,8 @@ type Caller struct {
 	// Cgroup is the id of the socket's control group (v2), the inode number of its directory; 0 where the kernel does not
 	// say (before Linux 5.8).
 	Cgroup uint64
+	// Client is where the socket is bound, the other end of the connection; whoever has accepted that fills it in.
+	Client netip.AddrPort
 
 	// Bridge is the device that the client is behind; "" for a process of this network namespace. Behind one nothing above is
 	// known, and Address is the client's.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 
 	"azimds/netsetup"
@@ -20,8 +21,9 @@ type Options struct {
 	JanitorLog  *os.File                         // the janitor's standard error; nil discards
 	Explain     func(error) Failure              // turns a refusal into words for the person
 	InTree      func(inode uint64) (bool, error) // tells whether a socket is open in the tree
-	// Find says who has a socket of this uid open; ok is false for nobody that can be found.
-	Find   func(inode uint64, uid uint32) (who Process, ok bool)
+	// Find says who has a socket of this uid open that is connected from client to the endpoint; ok is false for nobody that can
+	// be found.
+	Find   func(inode uint64, uid uint32, client netip.AddrPort) (who Process, ok bool)
 	Stderr func(*os.File) error // takes over the server's standard error; nil leaves it
 	Log    *slog.Logger
 	After  func(phase string, step int, name string) // see netsetup.Options; phases start and stop are the holder's own
@@ -256,7 +258,7 @@ func (h *Holder) answer(ctx context.Context, m Message) Message {
 	var err error
 	switch {
 	case m.Kind == KindFind:
-		if who, ok := h.options.Find(m.Inode, m.UID); ok {
+		if who, ok := h.options.Find(m.Inode, m.UID, m.Client); ok {
 			answer.Process = &who
 		}
 	case m.Kind != KindAsk:

@@ -1,6 +1,8 @@
 package holder
 
 import (
+	"net/netip"
+
 	"azimds/netsetup"
 )
 
@@ -17,7 +19,7 @@ const (
 	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
 	KindReady   Kind = "ready"   // holder: seen and answered; the interception works
 	KindAsk     Kind = "ask"     // server: is this socket in the command's process tree; or: report
-	KindFind    Kind = "find"    // server: whose is this socket, whom I may not look at; answered as an ask
+	KindFind    Kind = "find"    // server: whose is this client's socket, whom I may not look at; answered as an ask
 	KindAnswer  Kind = "answer"  // holder: the answer to an ask, with its ID
 	KindStop    Kind = "stop"    // server: take it down
 	KindStopped Kind = "stopped" // holder: it is down
@@ -31,6 +33,7 @@ type Message struct {
 	Zone    *Zone            `json:"zone,omitempty"`
 	Inode   uint64           `json:"inode,omitempty"`
 	UID     uint32           `json:"uid,omitempty"`
+	Client  netip.AddrPort   `json:"client,omitzero"`
 	ID      uint64           `json:"id,omitempty"`
 	InTree  bool             `json:"in_tree,omitempty"`
 	Report  *netsetup.Report `json:"report,omitempty"`
