@@ -30,7 +30,7 @@ type Options struct {
 	// Callers names who is behind a connection.
 	Callers CallerResolver
 	// Admit says why a caller may not talk to us at all; nil admits. Who is not admitted is reset before a byte is read. It holds
-	// up the next connection, so it goes by what the kernel said alone. An error that wraps a [*policy.Refusal] says, too, what
+	// up the next connection, so it goes by what the kernel said and what is in memory. An error that wraps a [*policy.Refusal] says, too, what
 	// would admit the caller.
 	Admit func(caller.Caller) error
 	// Screen looks closer at a caller that was admitted, and may refuse it like Admit: it may read files and take its time, and

@@ -62,12 +62,22 @@ func (g *gatekeeper) change(p *policy.Policy, everybody int) {
 	g.rates.change(everybody)
 }
 
-// admit says whether some process of the caller's user could be admitted: the kernel has said no more yet.
+// admit says whether a caller could be admitted, by what the kernel says of its socket and what is remembered of its control group:
+// who is not takes no place and no look, as a flood of strangers would. What is left, screen finds out.
 func (g *gatekeeper) admit(c caller.Caller) error {
-	if c.Bridge != "" || g.admission.Possible(c.UID) || without("owner") {
+	switch {
+	case c.Bridge != "" || without("owner"):
+		return nil
+	case !g.admission.Possible(c.UID):
+		return g.admission.Admit(policy.Caller{Zone: policy.Local, UID: c.UID}, g.users.Name(c.UID))
+	}
+	path, ok := g.cgroups.Remembered(c.Cgroup)
+	if !ok {
 		return nil
 	}
-	return g.admission.Admit(policy.Caller{Zone: policy.Local, UID: c.UID}, g.users.Name(c.UID))
+	d := caller.Detail{User: g.users.Name(c.UID)}
+	g.locate(&d, path)
+	return g.admission.Admit(g.subject(c, d), d.User)
 }
 
 // screen says who a caller is, and whether it is admitted: by its control group, its groups and the program that it is. That is
@@ -164,14 +174,20 @@ func (g *gatekeeper) placed(c caller.Caller) (d caller.Detail, group string) {
 	path, ok := g.cgroups.Path(c.Cgroup)
 	switch {
 	case ok:
-		d.Cgroup, d.Unit = path, caller.Unit(path)
-		d.Container, group = g.container(path)
+		group = g.locate(&d, path)
 	case c.Cgroup == 0:
 		g.untold.Store(true)
 	case g.cgroups.Doubt() == "" && !without("container"):
 		d.Container = outOfSight
 	}
 	return d, group
+}
+
+// locate adds what a control group's path tells of a caller, and returns the group of its container.
+func (g *gatekeeper) locate(d *caller.Detail, path string) (group string) {
+	d.Cgroup, d.Unit = path, caller.Unit(path)
+	d.Container, group = g.container(path)
+	return group
 }
 
 func (g *gatekeeper) anyContainer() bool {

@@ -61,6 +61,16 @@ func newMachine(t *testing.T, own, mounts string, a policy.Admission, rules ...p
 	return m
 }
 
+// forget forgets which control groups there are.
+func (m *machine) forget(t *testing.T) {
+	t.Helper()
+	groups, err := caller.OpenCgroups(m.proc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.cgroups = groups
+}
+
 func (m *machine) write(name, text string) {
 	m.t.Helper()
 	path := filepath.Join(m.proc, name)
@@ -279,6 +289,35 @@ func TestAdmit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "", "", tt.admission)
+			if reason, _ := refusal(m.admit(tt.caller)); reason != tt.want {
+				t.Errorf("refused with %q, want %q", reason, tt.want)
+			}
+		})
+	}
+}
+
+// Once a control group is known, who is in it and is nobody that is admitted is refused at once.
+func TestAdmitRemembers(t *testing.T) {
+	m := newMachine(t, "", "", policy.Admission{Owner: owner, Containers: []string{"web"}})
+	in := func(uid uint32, group string) caller.Caller {
+		return caller.Caller{UID: uid, Inode: 70, Cgroup: m.group(group, "", 0)}
+	}
+	for _, tt := range []struct {
+		name   string
+		caller caller.Caller
+		want   string
+	}{
+		{"the owner", in(owner, "a.service"), ""},
+		{"another user", in(another, "a.service"), "user 60002 (uid 60002) is not the owner"},
+		{"another user in the container", in(another, "lxc/web"), ""},
+		{"the owner's uid in another container", in(owner, "lxc/db"), "a process of container db is not user 60001, although it has uid 60001"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m.forget(t)
+			if err := m.admit(tt.caller); err != nil {
+				t.Errorf("refused before its group was known: %v", err)
+			}
+			m.describe(tt.caller)
 			if reason, _ := refusal(m.admit(tt.caller)); reason != tt.want {
 				t.Errorf("refused with %q, want %q", reason, tt.want)
 			}

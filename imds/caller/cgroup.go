@@ -96,6 +96,12 @@ func (g *Cgroups) Path(id uint64) (path string, ok bool) {
 	return path, ok
 }
 
+// Remembered is Path where the last search has left it; it reads no file and does not wait for a search.
+func (g *Cgroups) Remembered(id uint64) (path string, ok bool) {
+	path, ok, _ = g.remembered(id)
+	return path, ok
+}
+
 // remembered is what the last search has left of an id; known is false where there has to be another.
 func (g *Cgroups) remembered(id uint64) (path string, ok, known bool) {
 	g.mu.Lock()
