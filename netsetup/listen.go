@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,44 @@ func ListenBridge(ctx context.Context, p Plan, b Bridge) (*net.TCPListener, erro
 		addr = b.Addresses[0]
 	}
 	return listenOnDevice(ctx, netip.AddrPortFrom(addr, p.Backend.Port()), b.Name)
+}
+
+// Listens tells whether a file is the listener that [Listen] would open for the plan now, as one that an earlier process has opened
+// for it may be; the error says why not.
+func Listens(p Plan, file *os.File) error { return listensOn(p.Backend, p.device(), file) }
+
+// ListensForBridge is [Listens] for what [ListenBridge] opens.
+func ListensForBridge(p Plan, b Bridge, file *os.File) error {
+	if p.onAddress() {
+		return listensOn(p.Endpoint, b.Name, file)
+	}
+	return listensOn(netip.AddrPortFrom(netip.IPv4Unspecified(), p.Backend.Port()), b.Name, file)
+}
+
+// listensOn looks at a listener. The kernel knows the device by its index: of one that has been deleted there is no name.
+func listensOn(addr netip.AddrPort, device string, file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("looking at listener %q: %w", file.Name(), err)
+	}
+	var bound string
+	var local unix.Sockaddr
+	var accepting int
+	err = errors.Join(raw.Control(func(fd uintptr) {
+		var addrErr, acceptErr error
+		bound, err = unix.GetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+		local, addrErr = unix.Getsockname(int(fd))
+		accepting, acceptErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		err = errors.Join(err, addrErr, acceptErr)
+	}), err)
+	if err != nil {
+		return fmt.Errorf("looking at listener %q: %w", file.Name(), err)
+	}
+	at, ok := local.(*unix.SockaddrInet4)
+	if !ok || accepting != 1 || netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port)) != addr || bound != device { //nolint:gosec // a port
+		return fmt.Errorf("looking at listener %q: it does not listen on %s of %q", file.Name(), addr, device)
+	}
+	return nil
 }
 
 func listenOnDevice(ctx context.Context, addr netip.AddrPort, device string) (*net.TCPListener, error) {

@@ -105,6 +105,8 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		Explain:     explain,
 		InTree:      inTree(0),
 		Find:        findProcess(),
+		Keeper:      keeper(),
+		Kept:        systemd.Stored(),
 		Log:         log,
 		After:       stopHere,
 	}, func(h *holder.Holder) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,6 +45,7 @@ func newServe() *cobra.Command {
 	cmd.Flags().IntVar(&o.linkFD, "link-fd", 0, "")
 	cmd.Flags().IntVar(&o.tetherFD, "tether-fd", 0, "")
 	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "")
+	cmd.Flags().DurationVar(&o.wait, "wait", 0, "how long to wait for azimds net up")
 	hide(cmd, "link-fd", "tether-fd", "quiet")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return serve(cmd, o) }
 	return cmd
@@ -52,6 +54,7 @@ func newServe() *cobra.Command {
 type serveOptions struct {
 	linkFD, tetherFD int  // open files of the process that started this one; 0 for none
 	quiet            bool // print nothing on standard output
+	wait             time.Duration
 }
 
 // serve gives up every privilege, checks the configuration, and only then asks for the listeners.
@@ -72,9 +75,14 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 		return err
 	}
 	credential.start()
-	link, err := openServerLink(o.linkFD)
+	link, err := openServerLink(cmd.Context(), o, lines.logger(c.Log.Format, c.Log.Level))
 	if err != nil {
 		credential.close()
+	}
+	if errors.Is(err, errStoppedEarly) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer link.Close()
@@ -101,17 +109,36 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 }
 
 // openServerLink takes over the link that this process was started with, or asks the holder of this namespace for one.
-func openServerLink(fd int) (*holder.Link, error) {
-	if fd != 0 {
-		syscall.CloseOnExec(fd)
-		return holder.OpenLink(os.NewFile(uintptr(fd), "link"))
+func openServerLink(ctx context.Context, o serveOptions, log *slog.Logger) (*holder.Link, error) {
+	if o.linkFD != 0 {
+		syscall.CloseOnExec(o.linkFD)
+		return holder.OpenLink(os.NewFile(uintptr(o.linkFD), "link"))
 	}
 	path, err := holder.AttachSocket()
 	if err != nil {
 		return nil, err
 	}
-	return holder.DialLink(path)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	var say sync.Once
+	for end := time.After(o.wait); ; {
+		link, err := holder.DialLink(path)
+		if !errors.Is(err, holder.ErrNoHolder) || o.wait == 0 {
+			return link, err
+		}
+		say.Do(func() { log.Info("waiting for azimds net up") })
+		select {
+		case <-ctx.Done():
+			return nil, errStoppedEarly
+		case <-end:
+			return nil, err
+		case <-time.After(holderNap):
+		}
+	}
 }
+
+// holderNap is the pause between two looks for a holder, which starts in some 100 ms.
+const holderNap = 100 * time.Millisecond
 
 // server is the unprivileged process: the metadata endpoint, the control socket and the link to the holder.
 type server struct {

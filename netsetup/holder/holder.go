@@ -23,7 +23,11 @@ type Options struct {
 	InTree      func(inode uint64) (bool, error) // tells whether a socket is open in the tree
 	// Find says who has a socket of this uid open that is connected from client to the endpoint; ok is false for nobody that can
 	// be found.
-	Find   func(inode uint64, uid uint32, client netip.AddrPort) (who Process, ok bool)
+	Find func(inode uint64, uid uint32, client netip.AddrPort) (who Process, ok bool)
+	// Keeper keeps the listeners while this holder is restarted; nil: they end with it. Kept are those that it kept of the holder
+	// before, by their names.
+	Keeper Keeper
+	Kept   map[string]*os.File
 	Stderr func(*os.File) error // takes over the server's standard error; nil leaves it
 	Log    *slog.Logger
 	After  func(phase string, step int, name string) // see netsetup.Options; phases start and stop are the holder's own
@@ -81,6 +85,34 @@ func (h *Holder) intercept(ctx context.Context) error {
 		return err
 	}
 	h.step("start", 3, "watch")
+	resumed, err := h.resume(ctx)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		if err := h.begin(ctx); err != nil {
+			return err
+		}
+	}
+	h.step("start", 4, "choose")
+	if err := h.host.Guard(ctx, h.plan); err != nil { // before anybody can dial the listener directly
+		return err
+	}
+	if err := h.listen(ctx); err != nil {
+		return err
+	}
+	if err := h.zones.start(ctx, h.plan, h.options); err != nil {
+		return err
+	}
+	h.step("start", 5, "listen")
+	if err := h.host.Up(ctx, h.plan); err != nil {
+		return err
+	}
+	return h.bequeath()
+}
+
+// begin takes away what a dead holder left, and chooses a mode.
+func (h *Holder) begin(ctx context.Context) error {
 	swept, err := h.host.Sweep(ctx)
 	if errors.Is(err, netsetup.ErrIPTables) { // a mode that needs it fails by itself; what is left shows when we dial ourselves
 		h.options.Log.Warn("rules that an earlier run left may be there", "error", err)
@@ -92,21 +124,7 @@ func (h *Holder) intercept(ctx context.Context) error {
 	for _, what := range swept {
 		h.options.Log.Warn("removed what an earlier run left", "what", what)
 	}
-	if err := h.choose(ctx); err != nil {
-		return err
-	}
-	h.step("start", 4, "choose")
-	if err := h.host.Guard(ctx, h.plan); err != nil { // before anybody can dial the listener directly
-		return err
-	}
-	if err := h.listen(ctx); err != nil {
-		return err
-	}
-	if err := h.zones.start(ctx, h.plan, h.options.Log); err != nil {
-		return err
-	}
-	h.step("start", 5, "listen")
-	return h.host.Up(ctx, h.plan)
+	return h.choose(ctx)
 }
 
 // watched is ctx as long as the janitor lives.
@@ -159,13 +177,18 @@ func NewPlan(ctx context.Context, mode netsetup.Mode, owner Owner, want netsetup
 
 // listen opens both listeners and keeps only their files: a holder never accepts.
 func (h *Holder) listen(ctx context.Context) error {
-	endpoint, err := netsetup.Listen(ctx, h.plan)
-	if err != nil {
-		return err
-	}
-	defer endpoint.Close()
-	if h.endpoint, err = endpoint.File(); err != nil {
-		return fmt.Errorf("keeping the listener: %w", err)
+	if h.endpoint == nil { // there is one that was kept
+		endpoint, err := netsetup.Listen(ctx, h.plan)
+		if err != nil {
+			return err
+		}
+		defer endpoint.Close()
+		if h.endpoint, err = endpoint.File(); err != nil {
+			return fmt.Errorf("keeping the listener: %w", err)
+		}
+		if err := h.options.keep(endpointName, h.endpoint); err != nil {
+			return err
+		}
 	}
 	control, err := h.state.Listen("unix", controlFile, h.options.Owner)
 	if err != nil {
@@ -207,7 +230,7 @@ func (h *Holder) stop(ctx context.Context) error {
 	case err != nil:
 		return errors.Join(err, h.janitor.abandon(), h.state.Release())
 	default:
-		err = h.janitor.dismiss()
+		err = h.janitor.dismiss(done)
 	}
 	h.step("stop", 2, "dismiss")
 	return errors.Join(err, h.state.Remove())

@@ -16,10 +16,11 @@ import (
 )
 
 // The words on a lifeline: the janitor says once that it watches, the holder says at its end that it has taken everything
-// down itself.
+// down itself, or has left it for the holder that follows. The last two are of one length.
 const (
 	watching = "watching\n"
 	done     = "done\n"
+	left     = "left\n"
 )
 
 // lockFD is where a janitor has its holder's lock: the first of the extra files, see os/exec.
@@ -87,9 +88,9 @@ func (j *janitor) awaitWatch(ctx context.Context) error {
 	return nil
 }
 
-// dismiss lets the janitor end with nothing left in the kernel for it to do, and waits until it has.
-func (j *janitor) dismiss() error {
-	_, err := io.WriteString(j.lifeline, done)
+// dismiss lets the janitor end with nothing left in the kernel for it to do, or with all left as it is, and waits until it has.
+func (j *janitor) dismiss(word string) error {
+	_, err := io.WriteString(j.lifeline, word)
 	if errors.Is(err, syscall.EPIPE) { // it has ended
 		err = nil
 	}
@@ -162,8 +163,11 @@ func RunJanitor(ctx context.Context, state *State, lifeline io.Reader, answers i
 	if err != nil {
 		log.Error("reading the lifeline", "error", err) // as good as its end
 	}
-	if string(last) == done {
+	switch string(last) {
+	case done:
 		return state.Remove()
+	case left:
+		return state.Release()
 	}
 	removed, err := host.Sweep(context.WithoutCancel(ctx))
 	err = errors.Join(err, state.Remove()) // before a word is logged: the log may be a pipe that nobody reads

@@ -69,7 +69,11 @@ func (h *Holder) finish(ctx context.Context, p *peer, end error) error {
 		end = nil
 	}
 	end = unlessEnded(ctx, end)
-	stopErr := h.stop(ctx)
+	stop := h.stop
+	if ctx.Err() != nil && h.restarts(ctx) {
+		stop = func(context.Context) error { return h.leave() }
+	}
+	stopErr := stop(ctx)
 	switch {
 	case p == nil, errors.Is(end, errServerGone):
 	case end != nil:
@@ -110,7 +114,7 @@ func (p *peer) fail(o Options, cause error) error {
 }
 
 // Hold starts a holder and attends to whichever server of the owner's connects to its attach socket, one after another,
-// until ctx ends: the listeners stay while servers come and go, and connections wait in between. A second server waits
+// until ctx ends, and then leaves everything as it is where [Keeper] says so: the listeners stay while servers come and go, and connections wait in between. A second server waits
 // until the first has gone. Hold calls ready once servers can connect. The error is nil when ctx ended and all was taken
 // down.
 func Hold(ctx context.Context, o Options, ready func(*Holder)) error {

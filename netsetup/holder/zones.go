@@ -13,8 +13,6 @@ import (
 	"sync"
 
 	"azimds/netsetup"
-
-	"golang.org/x/sys/unix"
 )
 
 // Zone is a bridge whose containers are served by a listener of their own, which travels with it. A zone says all that is so
@@ -31,6 +29,7 @@ type Zone struct {
 // zones are the bridges of a plan that are there, each with its listener. The zero value has none and follows none.
 type zones struct {
 	plan  netsetup.Plan
+	keep  Options // where listeners are kept
 	log   *slog.Logger
 	end   context.CancelFunc
 	ended chan struct{} // closed when the goroutine that follows the bridges has ended
@@ -48,9 +47,9 @@ type openZone struct {
 
 // start opens a listener for each bridge of the plan that is there, and from then on follows them until stop, in the network
 // namespace of the calling thread.
-func (z *zones) start(ctx context.Context, plan netsetup.Plan, log *slog.Logger) error {
+func (z *zones) start(ctx context.Context, plan netsetup.Plan, o Options) error {
 	if len(plan.Bridges) == 0 {
-		return nil
+		return o.dropKept()
 	}
 	watch, err := netsetup.WatchBridges(plan.Bridges)
 	if err != nil {
@@ -60,9 +59,12 @@ func (z *zones) start(ctx context.Context, plan netsetup.Plan, log *slog.Logger)
 	if err != nil {
 		return errors.Join(err, watch.Close())
 	}
-	z.plan, z.log, z.open, z.ended = plan, log, make(map[string]*openZone), make(chan struct{})
+	z.plan, z.keep, z.log, z.open, z.ended = plan, o, o.Log, make(map[string]*openZone), make(chan struct{})
 	ctx, z.end = context.WithCancel(context.WithoutCancel(ctx)) // starting ends, following goes on
 	z.match(ctx, bridges)
+	if err := o.dropKept(); err != nil { // of bridges that have gone
+		z.log.Warn("closing listeners that were kept", "error", err)
+	}
 	go func() {
 		defer close(z.ended)
 		z.follow(ctx, watch)
@@ -117,10 +119,21 @@ func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 
 // listen opens a zone's listener, or says what keeps it from being.
 func (z *zones) listen(ctx context.Context, o *openZone, b netsetup.Bridge) {
+	kept, err := z.keep.take(bridgeName+b.Name, func(f *os.File) error { return netsetup.ListensForBridge(z.plan, b, f) })
+	if kept != nil {
+		o.file = kept
+		return
+	}
+	if err != nil {
+		z.log.Warn("closing a listener that was kept", "bridge", b.Name, "error", err)
+	}
 	ln, err := netsetup.ListenBridge(ctx, z.plan, b)
 	if err == nil {
 		defer ln.Close()
 		o.file, err = ln.File()
+	}
+	if err == nil {
+		err = z.keep.keep(bridgeName+b.Name, o.file)
 	}
 	if err != nil {
 		o.Problem = err.Error()
@@ -145,15 +158,7 @@ func (z *zones) shut(o *openZone) {
 	if o.file == nil {
 		return
 	}
-	conn, err := o.file.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) {
-			if err := unix.Shutdown(int(fd), unix.SHUT_RD); err != nil {
-				z.log.Warn("closing a bridge's listener", "bridge", o.Name, "error", err)
-			}
-		})
-	}
-	if err != nil {
+	if err := errors.Join(silence(o.file), z.keep.forget(bridgeName+o.Name)); err != nil {
 		z.log.Warn("closing a bridge's listener", "bridge", o.Name, "error", err)
 	}
 	o.file.Close()

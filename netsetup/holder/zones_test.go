@@ -292,7 +292,7 @@ func TestZonesFail(t *testing.T) {
 		err := ns.Do(func() error {
 			var z zones
 			plan := netsetup.Plan{Mode: netsetup.Loopback, Endpoint: netsetup.Endpoint, Backend: netsetup.Endpoint, Bridges: []string{"br0"}}
-			if err := z.start(t.Context(), plan, options(t, "").Log); err != nil {
+			if err := z.start(t.Context(), plan, options(t, "")); err != nil {
 				return err
 			}
 			defer z.stop()
