@@ -75,7 +75,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(c, s.now())
 	defer x.free()
 	found, problem := s.handle(x, r)
-	if problem == missingMetadata && !s.can() && isProbe(r.RequestURI) && s.reset(w, c) {
+	if problem == missingMetadata && !s.can() && !s.ours(c.caller) && isProbe(r.RequestURI) && s.reset(w, c) {
 		return
 	}
 	switch {

@@ -206,23 +206,32 @@ func (i *Interceptor) adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
 		p.Shadows, err = metadataAnswers(ctx)
 		return p, err
 	}
+	precedes, err := i.others(ctx, p)
+	if noFirewall(err) || errors.Is(err, ErrIPTables) {
+		return p, nil
+	}
+	if err != nil {
+		return p, err
+	}
+	p.Precedes = precedes
+	p.Refuses, err = i.canRefuse(ctx, p)
+	return p, err
+}
+
+// others tells whether other people's rules are where some would take what is dialled at the endpoint.
+func (i *Interceptor) others(ctx context.Context, p Plan) (found bool, err error) {
 	chains := []chain{natOutput}
 	if len(p.Bridges) > 0 {
 		chains = append(chains, natPrerouting)
 	}
 	for _, c := range chains {
 		listed, _, err := i.kernel.rules(ctx, c)
-		if noFirewall(err) || errors.Is(err, ErrIPTables) {
-			return p, nil
-		}
 		if err != nil {
-			return p, err
+			return false, err
 		}
-		p.Precedes = p.Precedes || slices.ContainsFunc(listed, func(spec string) bool { return !isOurNAT(spec) })
+		found = found || slices.ContainsFunc(listed, func(spec string) bool { return !isOurNAT(spec) })
 	}
-	var err error
-	p.Refuses, err = i.canRefuse(ctx, p)
-	return p, err
+	return found, nil
 }
 
 // isOurNAT tells whether a rule of OUTPUT or PREROUTING in nat is ours.

@@ -12,16 +12,24 @@ type difference struct {
 	stale   []piece   // carries our mark and is not in the plan, or not where the plan wants it; in the order of taking down
 	missing []piece   // in the plan and not there; in the order of putting up
 	foreign []foreign // not ours, and in the way of the plan or inside our chain
+	// standIns are there while guards are in neither their old place nor the new one.
+	standIns []rule
 }
 
 // changes are what makes the difference go away: first what is stale goes.
 func (d difference) changes() []change {
 	var changes []change
+	for _, r := range d.standIns {
+		changes = append(changes, change{r, false})
+	}
 	for _, piece := range d.stale {
-		changes = append(changes, change{piece, true})
+		changes = append(changes, change{below(d.standIns, piece), true})
 	}
 	for _, piece := range d.missing {
 		changes = append(changes, change{piece, false})
+	}
+	for _, r := range d.standIns {
+		changes = append(changes, change{r, true})
 	}
 	return changes
 }
@@ -65,6 +73,8 @@ func (k kernel) survey(ctx context.Context, p Plan, firewall need) (difference, 
 		stale:   slices.Concat(live.stale, address.stale, pass.stale, chain.stale, way.stale, link.stale, guard.stale),
 		missing: slices.Concat(guard.missing, link.missing, way.missing, chain.missing, pass.missing, address.missing, live.missing),
 		foreign: slices.Concat(link.foreign, address.foreign, chain.foreign),
+
+		standIns: guard.standIns,
 	}, errors.Join(addressErr, wayErr, guardErr, firewallErr)
 }
 
@@ -178,6 +188,7 @@ func (k kernel) surveyGuard(ctx context.Context, p Plan) (d difference, err erro
 		}
 		d = d.and(part)
 	}
+	d.standIns = standIns(d)
 	return d, nil
 }
 

@@ -28,14 +28,9 @@ func WatchBridges(names []string) (*BridgeWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the network namespace: %w", err)
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	events, err := subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening a netlink socket: %w", err), netns.Close())
-	}
-	events := os.NewFile(uintptr(fd), "netlink")
-	groups := uint32(1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1))
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		return nil, errors.Join(fmt.Errorf("subscribing to changes of the network: %w", err), events.Close(), netns.Close())
+		return nil, errors.Join(err, netns.Close())
 	}
 	return &BridgeWatch{names: names, events: events, netns: netns}, nil
 }
@@ -57,7 +52,7 @@ func (w *BridgeWatch) Follow(ctx context.Context, changed func([]Bridge, error))
 		defer runtime.UnlockOSThread()
 	}
 	for {
-		err := w.wait()
+		err := source{w.events, everything}.wait()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -74,34 +69,6 @@ func (w *BridgeWatch) Follow(ctx context.Context, changed func([]Bridge, error))
 
 // Close ends a watch that nobody follows.
 func (w *BridgeWatch) Close() error { return errors.Join(w.events.Close(), w.netns.Close()) }
-
-// wait returns when something has changed, and has then taken from the socket all that there is. ENOBUFS says that the
-// kernel had more to tell than fits (netlink(7)).
-func (w *BridgeWatch) wait() error {
-	conn, err := w.events.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	changed := false
-	message := make([]byte, os.Getpagesize())
-	err = conn.Read(func(fd uintptr) bool {
-		for {
-			_, _, err := unix.Recvfrom(int(fd), message, 0)
-			switch {
-			case err == nil, errors.Is(err, unix.ENOBUFS):
-				changed = true
-			case errors.Is(err, unix.EINTR):
-			case errors.Is(err, unix.EAGAIN):
-				return changed // else it waits until there is something
-			default:
-				failed = err
-				return true
-			}
-		}
-	})
-	return errors.Join(err, failed)
-}
 
 // enter takes the calling thread, which its goroutine has to itself, to a network namespace, where it is not there: a new
 // goroutine's may be any thread of the process. The threads of an agent are all in one, so that it needs no CAP_SYS_ADMIN

@@ -26,11 +26,12 @@ const rememberedCallers = 10
 // agent is what the metadata endpoint, the control socket and the link to the holder have in common.
 type agent struct {
 	*server
-	offer  *holder.Offer
-	since  time.Time
-	supply atomic.Pointer[supply]
-	keeper *gatekeeper
-	zones  *zones
+	offer    *holder.Offer
+	since    time.Time
+	supply   atomic.Pointer[supply]
+	keeper   *gatekeeper
+	endpoint *endpoint
+	zones    *zones
 
 	children atomic.Int64 // programs that this process started and that may be running
 
@@ -165,11 +166,11 @@ func (a *agent) observe(e imds.Event) {
 func (a *agent) followHolder() error {
 	for {
 		m, files, err := a.link.Receive()
-		if err == nil && m.Kind == holder.KindZone {
-			err = a.zones.follow(m, files)
+		if err == nil {
+			err = a.listen(m, files)
 		}
 		for _, f := range files {
-			f.Close() // a zone's listener is a duplicate, and no other file is awaited
+			f.Close() // a listener is a duplicate, and no other file is awaited
 		}
 		if err != nil {
 			select {
@@ -189,10 +190,23 @@ func (a *agent) followHolder() error {
 	}
 }
 
+// listen acts on what comes with a listener.
+func (a *agent) listen(m holder.Message, files []*os.File) error {
+	switch m.Kind {
+	case holder.KindZone:
+		return a.zones.follow(m, files)
+	case holder.KindEndpoint:
+		return a.endpoint.follow(files)
+	default:
+		return nil
+	}
+}
+
 func (a *agent) act(m holder.Message) (done bool, err error) {
 	switch m.Kind {
 	case holder.KindCheck:
 		a.expected.Store(m.Inode)
+		a.checked.Store(0) // the one before was never answered, and its inode may be another's by now
 		return false, a.link.Send(holder.Message{Kind: holder.KindExpect})
 	case holder.KindReady:
 		return false, a.ready()

@@ -71,6 +71,9 @@ func (p patient) checkAgent(ctx context.Context, d *diagnosis) {
 	}
 }
 
+// fightFinder shows what else changes the network: the programs that do, and the changes as they happen.
+const fightFinder = "systemctl --type=service --state=running | grep -E 'firewalld|nftables|ufw|docker|network|Network'\nsudo ip monitor address link rule route"
+
 // checkStatus says of a running agent what status does.
 func checkStatus(d *diagnosis, s control.Status) {
 	const again = "azimds stop && azimds run"
@@ -79,6 +82,14 @@ func checkStatus(d *diagnosis, s control.Status) {
 	}
 	for _, what := range s.Delta {
 		d.found(kindMissing, again, "the agent's network lacks what this makes: %s", what)
+	}
+	if s.Repairs != nil {
+		for _, what := range s.Repairs.Fought {
+			d.found(kindContested, fightFinder, "something removes again and again what this makes: %s", what)
+		}
+		if s.Repairs.Error != "" {
+			d.found(kindUnmended, again, "the agent cannot put back what is missing: %s", s.Repairs.Error)
+		}
 	}
 	for _, z := range s.Zones {
 		if z.Problem != "" {

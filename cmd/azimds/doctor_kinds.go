@@ -38,7 +38,10 @@ var (
 	kindInterception = kind{"interception", problem, "azimds run would refuse to start with these words."}
 	kindResidue      = kind{"residue", problem,
 		"It is in the kernel and should not be: what programs ask 169.254.169.254 may go nowhere."}
-	kindMissing  = kind{"missing", problem, "It should be in the kernel and is not: another program may have removed it."}
+	kindMissing   = kind{"missing", problem, "It should be in the kernel and is not: another program may have removed it."}
+	kindContested = kind{"contested", problem,
+		"Another program takes it away. azimds puts it back more and more seldom, and programs get no answer meanwhile."}
+	kindUnmended = kind{"not-mended", problem, "Something of the interception has gone, and programs may get no answer."}
 	kindNoServer = kind{"no-server", problem, "The address is held, and connections wait for a server."}
 	kindNoTokens = kind{"no-tokens", problem, "The agent that runs here has no tokens to give."}
 	kindPaused   = kind{"paused", notice, "The agent that runs here was told to give no tokens; credential chains go on meanwhile."}
@@ -60,6 +63,6 @@ var (
 var kinds = []kind{
 	kindConfiguration, kindEndpointVariable, kindSecretVariable, kindPodIdentity, kindTokenCredentials, kindClientID, kindProxy,
 	kindArc,
-	kindAzMissing, kindAzBroken, kindAzSignedOut, kindInterception, kindResidue, kindMissing, kindNoServer, kindNoTokens, kindPaused, kindZone,
+	kindAzMissing, kindAzBroken, kindAzSignedOut, kindInterception, kindResidue, kindMissing, kindContested, kindUnmended, kindNoServer, kindNoTokens, kindPaused, kindZone,
 	kindPorts, kindCgroup, kindNamespace, kindWSL,
 }

@@ -36,6 +36,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 		answer.Report = &netsetup.Report{}
 	}
 	s.Residue, s.Delta = append([]string{}, answer.Report.Residue...), append([]string{}, answer.Report.Delta...)
+	s.Repairs = repairsOf(answer.Repairs)
 	s.Paused = a.paused()
 	if since, cause := supply.source.Down(); cause != nil {
 		reason, hint := control.Explain(cause)
@@ -53,6 +54,14 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 		s.Callers = append(s.Callers, a.recent[len(a.recent)-1-i])
 	}
 	return s, nil
+}
+
+// repairsOf is what a status says of the holder's repairs.
+func repairsOf(r *holder.Repairs) *control.Repairs {
+	if r == nil {
+		return nil
+	}
+	return &control.Repairs{Count: r.Count, Last: r.Last, Missing: r.Missing, Fought: r.Over, Error: r.Error, Next: r.Next}
 }
 
 // zoneStates are the bridges that are configured and there.

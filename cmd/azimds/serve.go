@@ -163,14 +163,14 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.link.Send(holder.Message{Kind: holder.KindHello}, os.Stderr); err != nil {
 		return unlessCut(cut, err)
 	}
-	offer, endpoint, controlLn, err := s.takeOffer()
+	offer, listener, controlLn, err := s.takeOffer()
 	if errors.Is(err, errStoppedEarly) {
 		return nil
 	}
 	if err != nil {
 		return unlessCut(cut, err)
 	}
-	defer endpoint.Close()
+	defer listener.Close()
 	defer controlLn.Close()
 	if err := holder.Confined(offer.Owner); err != nil {
 		return fmt.Errorf("refusing to serve with more privilege than a server may have: %w", err)
@@ -192,7 +192,8 @@ func (s *server) run(ctx context.Context) error {
 	a.supply.Load().start(failing)
 	defer func() { a.supply.Load().close() }()
 	a.zones = newZones(failing, metadata, s.log)
-	group.Go(func() error { return metadata.Serve(failing, endpoint) })
+	a.endpoint = &endpoint{ctx: failing, group: group, serve: metadata.Serve, log: s.log}
+	a.endpoint.begin(listener)
 	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
 	group.Go(func() error {
 		defer a.zones.wait()

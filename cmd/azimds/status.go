@@ -61,6 +61,9 @@ func healthy(s control.Status) bool {
 	if slices.ContainsFunc(s.Zones, func(z control.Zone) bool { return z.Problem != "" }) {
 		return false
 	}
+	if s.Repairs != nil && (s.Repairs.Error != "" || len(s.Repairs.Fought) > 0) {
+		return false
+	}
 	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil && s.Paused.IsZero()
 }
 
@@ -137,6 +140,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	for _, what := range s.Delta {
 		field("missing", "%s", what)
 	}
+	if s.Repairs != nil {
+		printRepairs(field, *s.Repairs, now)
+	}
 	field("requests", "%d, tokens %d, failures %d, callers refused %d", s.Counts.Requests, s.Counts.Tokens, s.Counts.Failures, s.Counts.Refused)
 	for i, c := range s.Cached {
 		field(first(i, "cached"), "%s%s for %s", c.Resource, parenthesised(c.Identity), round(c.Expires.Sub(now)))
@@ -149,6 +155,23 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// printRepairs says what had to be put back, and what cannot be.
+func printRepairs(field func(name, format string, args ...any), r control.Repairs, now time.Time) {
+	if r.Count > 0 {
+		field("repaired", "%d times, last %s ago: %s", r.Count, round(now.Sub(r.Last)), strings.Join(r.Missing, "; "))
+	}
+	again := ""
+	if !r.Next.IsZero() {
+		again = "; tried again at " + clock(r.Next, now)
+	}
+	for _, what := range r.Fought {
+		field("contested", "something removes it again and again: %s%s", what, again)
+	}
+	if r.Error != "" {
+		field("not mended", "%s%s", r.Error, again)
+	}
 }
 
 // first is the name of a field, for the first of its lines.

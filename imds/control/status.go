@@ -13,9 +13,10 @@ type Status struct {
 	Mode       string     `json:"mode"`
 	Reason     string     `json:"mode_reason"`
 	Plan       []string   `json:"plan"`
-	Residue    []string   `json:"residue"` // of ours in the kernel, and should not be
-	Delta      []string   `json:"delta"`   // should be in the kernel, and is not
-	Others     []string   `json:"others"`  // who may ask besides the owner, as it is configured
+	Residue    []string   `json:"residue"`           // of ours in the kernel, and should not be
+	Delta      []string   `json:"delta"`             // should be in the kernel, and is not
+	Repairs    *Repairs   `json:"repairs,omitempty"` // nil where there was nothing to repair
+	Others     []string   `json:"others"`            // who may ask besides the owner, as it is configured
 	Zones      []Zone     `json:"zones"`
 	Notes      []string   `json:"notes"` // what a person should know of this machine
 	Tree       int        `json:"tree,omitempty"`
@@ -60,6 +61,16 @@ type Down struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
 	Hint   string    `json:"hint,omitempty"`
+}
+
+// Repairs are what of the interception had to be put back since the holder started.
+type Repairs struct {
+	Count   int       `json:"count"`             // how many times
+	Last    time.Time `json:"last,omitzero"`     // when it was, the last time
+	Missing []string  `json:"missing,omitempty"` // and what
+	Fought  []string  `json:"fought,omitempty"`  // what something removes again and again
+	Error   string    `json:"error,omitempty"`   // why something cannot be put back now
+	Next    time.Time `json:"next,omitzero"`     // when that is tried again, where it is not at once
 }
 
 // Counts are since the start.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"sync"
 
 	"azimds/netsetup"
 )
@@ -35,15 +36,19 @@ type Options struct {
 
 // Holder is a host that matches a plan, the listeners that go with it and the janitor that guards both.
 type Holder struct {
-	options  Options
-	host     *netsetup.Interceptor
-	state    *State
-	janitor  *janitor
+	options Options
+	host    *netsetup.Interceptor
+	state   *State
+	janitor *janitor
+	reason  string
+	control *os.File // the listener of the control socket
+	zones   zones    // the bridges, each with its listener
+	healer  healer
+
+	mu       sync.Mutex // what a repair may change while a server is attached
 	plan     netsetup.Plan
-	reason   string
 	endpoint *os.File // the listener clients reach
-	control  *os.File // the listener of the control socket
-	zones    zones    // the bridges, each with its listener
+	to       *peer    // the server that is told of another one; nil is none
 }
 
 // lock makes a holder that has nothing yet but the namespace's state, locked. The caller stops it.
@@ -108,7 +113,7 @@ func (h *Holder) intercept(ctx context.Context) error {
 	if err := h.host.Up(ctx, h.plan); err != nil {
 		return err
 	}
-	return h.bequeath()
+	return h.healer.start(ctx, h, netsetup.NewHost(netsetup.Options{Log: h.options.Log}))
 }
 
 // begin takes away what a dead holder left, and chooses a mode.
@@ -207,14 +212,12 @@ func (h *Holder) step(phase string, n int, name string) {
 	}
 }
 
-// Plan is what the host was made to match.
-func (h *Holder) Plan() netsetup.Plan { return h.plan }
-
 // stop takes the plan down, the live rule or address first, lets the janitor go and removes the state folder. It goes on
 // past errors, and past the end of ctx under netsetup's own deadline. When the plan cannot be taken down, the janitor is
 // not dismissed but cut off: it then tries in turn.
 func (h *Holder) stop(ctx context.Context) error {
 	var err error
+	h.healer.stop()
 	if !h.plan.IsZero() {
 		err = h.host.Down(ctx, h.plan)
 	}
@@ -240,13 +243,10 @@ func (h *Holder) stop(ctx context.Context) error {
 // itself through the interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked,
 // errServerGone, the cause of ctx's end, the janitor's death or a failed check.
 func (h *Holder) attend(ctx context.Context, p *peer) error {
-	offer := Offer{
-		Plan: h.plan, Reason: h.reason, Owner: h.options.Owner,
-		Dir: h.state.Dir, Tree: h.options.Tree, Holder: os.Getpid(),
-	}
-	if err := p.send(Message{Kind: KindOffer, Offer: &offer}, h.endpoint, h.control); err != nil {
+	if err := h.offer(p); err != nil {
 		return err
 	}
+	defer h.detach()
 	h.step("start", 6, "offer")
 	ctx, cancel := h.watched(ctx)
 	defer cancel()
@@ -265,6 +265,10 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-h.healer.proof:
+			if err := h.prove(ctx, p); err != nil {
+				return err
+			}
 		case m := <-p.in:
 			if m.Kind == KindStop {
 				return errStopAsked
@@ -290,8 +294,8 @@ func (h *Holder) answer(ctx context.Context, m Message) Message {
 		answer.InTree, err = h.options.InTree(m.Inode)
 	default:
 		var report netsetup.Report
-		report, err = h.host.Check(ctx, h.plan)
-		answer.Report = &report
+		report, err = h.host.Check(ctx, h.Plan())
+		answer.Report, answer.Repairs = &report, h.healer.told()
 	}
 	if err != nil {
 		answer.Error = err.Error()

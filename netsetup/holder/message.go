@@ -11,19 +11,20 @@ type Kind string
 
 // The messages, in the order of a session. Each is one JSON object in one datagram.
 const (
-	KindHello   Kind = "hello"   // server: configuration is valid, hand me the listeners
-	KindOffer   Kind = "offer"   // holder: the listeners, as file descriptors, and what they are
-	KindZone    Kind = "zone"    // holder: a bridge, with its listener where it is served; from now on at any time
-	KindCheck   Kind = "check"   // holder: the next connection from this socket inode is mine
-	KindExpect  Kind = "expect"  // server: let it come
-	KindSeen    Kind = "seen"    // server: it came, and this is who the kernel says it was
-	KindReady   Kind = "ready"   // holder: seen and answered; the interception works
-	KindAsk     Kind = "ask"     // server: is this socket in the command's process tree; or: report
-	KindFind    Kind = "find"    // server: whose is this client's socket, whom I may not look at; answered as an ask
-	KindAnswer  Kind = "answer"  // holder: the answer to an ask, with its ID
-	KindStop    Kind = "stop"    // server: take it down
-	KindStopped Kind = "stopped" // holder: it is down
-	KindFailed  Kind = "failed"  // holder: it cannot be done, and why
+	KindHello    Kind = "hello"    // server: configuration is valid, hand me the listeners
+	KindOffer    Kind = "offer"    // holder: the listeners, as file descriptors, and what they are
+	KindZone     Kind = "zone"     // holder: a bridge, with its listener where it is served; from now on at any time
+	KindEndpoint Kind = "endpoint" // holder: the endpoint's listener, made anew; from now on at any time
+	KindCheck    Kind = "check"    // holder: the next connection from this socket inode is mine; 0: none is any more
+	KindExpect   Kind = "expect"   // server: let it come
+	KindSeen     Kind = "seen"     // server: it came, and this is who the kernel says it was
+	KindReady    Kind = "ready"    // holder: seen and answered; the interception works
+	KindAsk      Kind = "ask"      // server: is this socket in the command's process tree; or: report
+	KindFind     Kind = "find"     // server: whose is this client's socket, whom I may not look at; answered as an ask
+	KindAnswer   Kind = "answer"   // holder: the answer to an ask, with its ID
+	KindStop     Kind = "stop"     // server: take it down
+	KindStopped  Kind = "stopped"  // holder: it is down
+	KindFailed   Kind = "failed"   // holder: it cannot be done, and why
 )
 
 // Message is everything that crosses a [Link]; a kind uses the fields that it names.
@@ -37,6 +38,7 @@ type Message struct {
 	ID      uint64           `json:"id,omitempty"`
 	InTree  bool             `json:"in_tree,omitempty"`
 	Report  *netsetup.Report `json:"report,omitempty"`
+	Repairs *Repairs         `json:"repairs,omitempty"`
 	Process *Process         `json:"process,omitempty"`
 	Failure *Failure         `json:"failure,omitempty"`
 	Error   string           `json:"error,omitempty"`

@@ -80,9 +80,9 @@ func (p *peer) send(m Message, files ...*os.File) error {
 	return err
 }
 
-// tell sends m to a server that may be gone.
-func (p *peer) tell(log *slog.Logger, m Message) {
-	if err := p.send(m); err != nil {
+// tell sends m and files to a server that may be gone.
+func (p *peer) tell(log *slog.Logger, m Message, files ...*os.File) {
+	if err := p.send(m, files...); err != nil {
 		log.Debug("telling the server", "kind", m.Kind, "error", err)
 	}
 }

@@ -45,7 +45,7 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 	defer cancel(nil)
 	asked := make(chan error, 1)
 	go func() {
-		err := probe.ask(ctx, h.plan.Endpoint)
+		err := probe.ask(ctx, h.Plan().Endpoint)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", ErrNotReached, err)
 			cancel(err)

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// endpoint is the metadata endpoint, on the listener that the holder gave last: one ends with its device, and the holder makes
+// another.
+type endpoint struct {
+	ctx   context.Context // ends when the agent does
+	group *errgroup.Group // of what the agent does
+	serve func(context.Context, net.Listener) error
+	log   *slog.Logger
+	stop  context.CancelFunc // of the listener before; nil is none
+}
+
+// begin serves on a listener, and no longer on the one before: requests that came by that go on for as long as they may.
+func (e *endpoint) begin(ln net.Listener) {
+	before := e.stop
+	ctx, stop := context.WithCancel(e.ctx)
+	e.stop = stop
+	e.group.Go(func() error {
+		defer stop()
+		err := e.serve(ctx, ln)
+		if ctx.Err() != nil && e.ctx.Err() == nil { // there is another
+			if err != nil {
+				e.log.Debug("ending a listener", "error", err)
+			}
+			return nil
+		}
+		return err
+	})
+	if before != nil {
+		before()
+	}
+}
+
+// follow serves on the listener that the holder has made anew. The file stays the caller's to close.
+func (e *endpoint) follow(files []*os.File) error {
+	if len(files) != 1 {
+		return fmt.Errorf("taking another listener: the holder sent %d files", len(files))
+	}
+	ln, err := net.FileListener(files[0])
+	if err != nil {
+		return fmt.Errorf("opening the endpoint's new listener: %w", err)
+	}
+	if _, ok := ln.(*net.TCPListener); !ok {
+		return errors.Join(errors.New("opening the endpoint's new listener: it is no TCP socket"), ln.Close())
+	}
+	e.log.Debug("the endpoint has another listener")
+	e.begin(ln)
+	return nil
+}
