@@ -144,7 +144,7 @@ func (h *healer) repaired(what []string) time.Duration {
 	h.said = ""
 	begun, pause := h.fights.count(what, time.Now())
 	log := h.holder.options.Log
-	log.Warn("repaired the interception", "missing", what, "next", pause)
+	log.Warn("repaired the interception", "missing", what)
 	if len(begun) > 0 {
 		log.Error("something removes again and again what the interception needs", "missing", begun, "repairs", maxRepairs+1, "next", pause)
 	}

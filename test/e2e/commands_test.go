@@ -23,7 +23,7 @@ func TestStatus(t *testing.T) {
 	if out, code := azimds(t, ns, "status"); code != 3 || !strings.Contains(out, "azimds run") {
 		t.Errorf("status without an agent ended with %d: %s", code, out)
 	}
-	a := startAgent(t, ns, nil, "--mode", "iptables", "--credential", "emulated")
+	a := unhealed(t, ns, "iptables")
 	got := served(t, ns, ownerUID)
 	out, code := azimds(t, ns, "status", "--json")
 	var s struct {
@@ -90,7 +90,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("with somebody else's address: found %q", ids)
 	}
 	ns.Run(t, "ip", "address", "delete", "169.254.169.254/32", "dev", "lo")
-	a := startAgent(t, ns, nil, "--mode", "iptables", "--credential", "emulated")
+	a := unhealed(t, ns, "iptables")
 	if ids := found(); len(ids) > 0 {
 		t.Errorf("with an agent: found %q", ids)
 	}

@@ -1,0 +1,298 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"azimds/test/netns"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// mend mends a plan in a fake host, whose listener is well or nil.
+func mend(t *testing.T, h *fakeHost, p Plan, ln syscall.Conn) (Mended, error) {
+	t.Helper()
+	return h.interceptor(Options{}).Mend(t.Context(), p, ln, func(ln *net.TCPListener) error {
+		t.Error("another listener")
+		return ln.Close()
+	})
+}
+
+// listener is one that is bound to no device.
+func listener(t *testing.T) syscall.Conn {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// Each piece of each plan that is taken away is named and put back; where nothing is missing, nothing is done.
+func TestMendEachPiece(t *testing.T) {
+	ln := listener(t)
+	for name, p := range map[string]Plan{
+		"loopback": refusing(preceding(loopbackPlan)), "dummy": preceding(dummyPlan), "iptables": exemptPlan, "several": severalByIPTables,
+	} {
+		whole := newFakeHost()
+		if err := whole.interceptor(Options{}).Up(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		for _, lost := range p.pieces() {
+			t.Run(name+": "+lost.adding(), func(t *testing.T) {
+				h := whole.clone()
+				if c, ok := lost.(chain); ok { // with what is in it and leads to it
+					delete(h.chains, c)
+					h.chains[natOutput] = slices.DeleteFunc(h.chains[natOutput], isOurJump)
+				} else if err := lost.remove(t.Context(), h.interceptor(Options{}).kernel); err != nil {
+					t.Fatal(err)
+				}
+				found, err := mend(t, h, p, ln)
+				if err != nil || !slices.Contains(found.Missing, lost.adding()) || !reflect.DeepEqual(p, found.Plan) {
+					t.Errorf("mended %+v, %v", found, err)
+				}
+				if diff := cmp.Diff(whole.String(), h.String()); diff != "" {
+					t.Errorf("host (-whole +mended):\n%s", diff)
+				}
+				if found, err := mend(t, h, p, ln); err != nil || len(found.Missing) > 0 {
+					t.Errorf("mended again: %+v, %v", found, err)
+				}
+			})
+		}
+	}
+}
+
+// What comes before a rule of ours is noticed, and comes after it then. Rules that no plan had to precede are preceded from
+// then on, and stay so when they have gone.
+func TestMendOrder(t *testing.T) {
+	ln := listener(t)
+	for _, tt := range []struct {
+		name    string
+		plan    Plan
+		chain   chain
+		missing bool
+	}{
+		{"before the jump", iptablesPlan, natOutput, true},
+		{"before the guards", iptablesPlan, filterOutput, true},
+		{"before a bridge's guard", severalByIPTables, filterInput, true},
+		{"before a bridge's redirection", severalByIPTables, natPrerouting, true},
+		{"before the guard of an address", refusing(loopbackPlan), filterOutput, true},
+		{"in OUTPUT, later", loopbackPlan, natOutput, true},
+		{"in PREROUTING, later", with(loopbackPlan, func(p *Plan) { p.Bridges = []string{"br0"} }), natPrerouting, true},
+		{"in PREROUTING, where no bridge is served", loopbackPlan, natPrerouting, false},
+		{"in filter, where nothing is refused", loopbackPlan, filterOutput, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newFakeHost()
+			h.chains[natOutput], h.chains[natPrerouting] = nil, nil
+			if err := h.interceptor(Options{}).Up(t.Context(), tt.plan); err != nil {
+				t.Fatal(err)
+			}
+			h.chains[tt.chain] = slices.Insert(h.chains[tt.chain], 0, "-p tcp -j ACCEPT")
+			found, err := mend(t, h, tt.plan, ln)
+			if err != nil || (len(found.Missing) > 0) != tt.missing {
+				t.Fatalf("mended %+v, %v", found, err)
+			}
+			if first := h.chains[tt.chain][0]; strings.Contains(first, "azimds") != tt.missing {
+				t.Errorf("first is %q", first)
+			}
+			h.chains[tt.chain] = slices.DeleteFunc(h.chains[tt.chain], func(spec string) bool { return spec == "-p tcp -j ACCEPT" })
+			if found, err := mend(t, h, found.Plan, ln); err != nil || len(found.Missing) > 0 {
+				t.Errorf("without it, mended %+v, %v", found, err)
+			}
+		})
+	}
+}
+
+// What cannot be mended is said, with what is missing.
+func TestMendFails(t *testing.T) {
+	ln := listener(t)
+	h := newFakeHost()
+	p := preceding(loopbackPlan)
+	if err := h.interceptor(Options{}).Up(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	h.objects = append(h.objects, address{p.prefix(), "eth0", "eth0"})
+	found, err := mend(t, h, p, ln)
+	if _, ok := errors.AsType[*ForeignError](err); !ok || !slices.Equal(found.Missing, []string{"address 169.254.169.254/32 of device eth0"}) {
+		t.Errorf("beside somebody else's address: %+v, %v", found, err)
+	}
+	h.objects = h.objects[:len(h.objects)-1]
+	if _, err := mend(t, h, p, closed(t)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("with a closed listener: %v", err)
+	}
+	for n := 1; ; n++ {
+		broken := newFakeHost()
+		broken.failAt = n
+		_, err := mend(t, broken, loopbackPlan, ln)
+		if broken.calls < n {
+			break // it never came to that call
+		}
+		if !errors.Is(err, errInjected) {
+			t.Errorf("failure of call %d: %v", n, err)
+		}
+	}
+}
+
+// While guards are put in another place, there is no moment without: neither for the guards of a backend nor for that of an
+// address. Without stand-ins there is one.
+func TestGuardsAreMovedWithoutAGap(t *testing.T) {
+	for _, p := range []Plan{iptablesPlan, severalByIPTables, refusing(loopbackPlan)} {
+		h := newFakeHost()
+		if err := h.interceptor(Options{}).Up(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		whole := h.String()
+		for _, c := range []chain{filterOutput, filterInput} {
+			h.chains[c] = slices.Insert(h.chains[c], 0, "-o lo -j ACCEPT")
+		}
+		gap := func() bool {
+			return slices.ContainsFunc(p.guards(), func(r rule) bool {
+				return !slices.ContainsFunc(h.chains[r.chain], func(spec string) bool {
+					return strings.HasPrefix(spec, strings.TrimSuffix(r.spec, guardAnswer))
+				})
+			})
+		}
+		steps := 0
+		i := h.interceptor(Options{After: func(_ string, _ int, name string) {
+			steps++
+			if gap() {
+				t.Errorf("after %q a guard is missing:\n%s", name, h)
+			}
+		}})
+		if err := i.Up(t.Context(), p); err != nil || steps == 0 {
+			t.Fatalf("%d steps, %v", steps, err)
+		}
+		for _, c := range []chain{filterOutput, filterInput} {
+			h.chains[c] = slices.DeleteFunc(h.chains[c], func(spec string) bool { return spec == "-o lo -j ACCEPT" })
+		}
+		want := strings.ReplaceAll(whole, "  -o lo -j ACCEPT\n", "")
+		if diff := cmp.Diff(want, h.String()); diff != "" {
+			t.Errorf("host (-want +moved):\n%s", diff)
+		}
+
+		bare := h.clone()
+		bare.chains[filterOutput] = slices.Insert(bare.chains[filterOutput], 0, "-o lo -j ACCEPT")
+		d, err := bare.interceptor(Options{}).kernel.surveyGuard(t.Context(), p)
+		if err != nil || len(d.standIns) == 0 {
+			t.Fatalf("stand-ins %v, %v", d.standIns, err)
+		}
+		d.standIns = nil
+		if first := d.changes()[0]; !first.remove {
+			t.Errorf("without stand-ins the first change is %q", first)
+		}
+	}
+}
+
+// In the kernel a stand-in refuses as a guard does: a stranger's dial of the backend is refused at each step of a move.
+func TestStandInsRefuse(t *testing.T) {
+	backends(t, func(t *testing.T, ns *netns.NS) {
+		guard(t, ns, rootPlan)
+		listen(t, ns, rootPlan)
+		up(t, ns, rootPlan)
+		ns.Run(t, "iptables", "-I", "OUTPUT", "-p", "udp", "-j", "ACCEPT")
+		steps := 0
+		i := NewHost(Options{After: func(_ string, _ int, name string) {
+			steps++
+			if said := dial(rootPlan.Backend.String()); !strings.Contains(said, "connection refused") {
+				t.Errorf("after %q: %s", name, said)
+			}
+		}})
+		do(t, ns, func() error { return i.Up(t.Context(), rootPlan) })
+		if steps < 4 {
+			t.Errorf("moved in %d steps", steps)
+		}
+		if r := check(t, ns, rootPlan); !r.OK() {
+			t.Errorf("left: %+v", r)
+		}
+	})
+}
+
+// A stand-in that a crash left is removed by whoever comes next.
+func TestStandInsAreOurs(t *testing.T) {
+	for _, p := range []Plan{iptablesPlan, severalByIPTables, refusing(loopbackPlan)} {
+		h := newFakeHost()
+		before := h.String()
+		for _, r := range standIns(difference{stale: asPieces(p.guards()), missing: asPieces(p.guards())}) {
+			if err := r.add(t.Context(), h.interceptor(Options{}).kernel); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h.String() == before {
+			t.Error("no stand-ins")
+		}
+		if _, err := h.interceptor(Options{}).Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, h.String()); diff != "" {
+			t.Errorf("host (-before +after):\n%s", diff)
+		}
+	}
+}
+
+// A listener whose device has gone is replaced by one on the plan's device, on which a client is answered; one that is well is kept.
+func TestMendListener(t *testing.T) {
+	ns := netns.New(t)
+	p := loopbackPlan
+	up(t, ns, p)
+	ns.Run(t, "ip", "link", "add", "br0", "type", "bridge")
+	var ended *net.TCPListener
+	do(t, ns, func() (err error) {
+		ended, err = listenOnDevice(t.Context(), p.Endpoint, "br0")
+		return err
+	})
+	defer ended.Close()
+	var got *net.TCPListener
+	try := func() (found Mended) {
+		do(t, ns, func() (err error) {
+			found, err = NewHost(Options{}).Mend(context.Background(), p, ended, func(ln *net.TCPListener) error {
+				got = ln
+				return nil
+			})
+			return err
+		})
+		return found
+	}
+	if found := try(); len(found.Missing) > 0 || got != nil {
+		t.Errorf("with its device: %+v, listener %v", found, got)
+	}
+	ns.Run(t, "ip", "link", "del", "br0")
+	ns.Run(t, "ip", "link", "add", "br0", "type", "bridge") // under the same name, and another
+	if found := try(); !slices.Equal(found.Missing, []string{goneListener}) || got == nil {
+		t.Fatalf("without: %+v, listener %v", found, got)
+	}
+	defer got.Close()
+	if said := dialIn(t, ns, p.Endpoint.String()); said != "connected" {
+		t.Errorf("a client: %s", said)
+	}
+	if yes, err := attached(got); !yes || err != nil {
+		t.Errorf("the new listener is attached: %v, %v", yes, err)
+	}
+	if _, err := attached(closed(t)); err == nil {
+		t.Error("a closed listener is attached or not")
+	}
+	do(t, ns, func() error {
+		err := NewHost(Options{}).relisten(t.Context(), p, func(*net.TCPListener) error { return nil })
+		if !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("beside the new one: %v", err)
+		}
+		return nil
+	})
+}
+
+func closed(t *testing.T) syscall.Conn {
+	t.Helper()
+	ln := listener(t).(*net.TCPListener)
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
