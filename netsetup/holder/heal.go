@@ -82,7 +82,9 @@ func (h *healer) run(ctx context.Context, changed <-chan struct{}) {
 			settle(ctx, changed)
 		case <-next.C:
 		}
-		next.Reset(h.look(ctx))
+		if ctx.Err() == nil {
+			next.Reset(h.look(ctx))
+		}
 	}
 }
 
