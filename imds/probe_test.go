@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"azimds/imds"
+	"azimds/imds/caller"
 )
 
 // While there is no token to be had, a probe that names no resource is reset, and everything else is answered as ever;
@@ -49,5 +50,19 @@ func TestProbeIsResetWhileThereIsNoToken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The probe of azimds itself, by which the holder sees that a repair has worked, is answered then, too.
+func TestOwnProbeIsAnsweredWhileThereIsNoToken(t *testing.T) {
+	for _, ours := range []bool{false, true} {
+		a := start(t, func(o *imds.Options) {
+			o.Available = func() bool { return false }
+			o.Ours = func(caller.Caller) bool { return ours }
+		})
+		got, err := a.send(t, "GET /metadata/identity/oauth2/token HTTP/1.1\r\nHost: 169.254.169.254\r\nConnection: close\r\n\r\n")
+		if answered := strings.HasPrefix(got, "HTTP/1.1 400"); answered != ours || ours != (err == nil) {
+			t.Errorf("ours %v: %q, %v", ours, got, err)
+		}
 	}
 }

@@ -93,6 +93,31 @@ func TestHoldersConnectionIsKnownOnce(t *testing.T) {
 	}
 }
 
+// A holder that gave its connection up says so: no socket that gets its number later is taken for it, seen before or not.
+func TestHoldersConnectionIsForgotten(t *testing.T) {
+	for _, seen := range []bool{false, true} {
+		m := newMachine(t, "", "", policy.Admission{Owner: owner})
+		a, theirs := linked(t, m)
+		self := caller.Caller{UID: owner, Inode: 70, Cgroup: 1}
+		for _, inode := range []uint64{70, 0} {
+			if _, err := a.act(holder.Message{Kind: holder.KindCheck, Inode: inode}); err != nil {
+				t.Fatal(err)
+			}
+			receive(t, theirs, holder.KindExpect)
+			if inode == 0 || !seen {
+				continue
+			}
+			if err := a.admit(self); err != nil || !a.ours(self) {
+				t.Errorf("the holder's own: %v", err)
+			}
+			receive(t, theirs, holder.KindSeen)
+		}
+		if a.expected.Load() != 0 || a.ours(self) {
+			t.Errorf("seen %v: the socket's number is still the holder's", seen)
+		}
+	}
+}
+
 // A server that sees somebody else's connection where the holder's was to come says so, and serves it no better for that.
 func TestHoldersConnectionOfAnotherUser(t *testing.T) {
 	a, theirs := linked(t, newMachine(t, "", "", policy.Admission{Owner: owner}))

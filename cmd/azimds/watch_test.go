@@ -172,6 +172,43 @@ func TestStatusShowsZonesAndNotes(t *testing.T) {
 	}
 }
 
+// A status says what was repaired; what cannot be, or has to be again and again, is not healthy.
+func TestStatusShowsRepairs(t *testing.T) {
+	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.Local)
+	repaired := control.Repairs{Count: 2, Last: now.Add(-time.Minute), Missing: []string{"ip rule add", "ip route add"}}
+	contested, failing := repaired, control.Repairs{Error: "no iptables program", Next: now.Add(time.Second)}
+	contested.Fought, contested.Next = []string{"ip rule add"}, now.Add(time.Minute)
+	const was = "repaired    2 times, last 1m0s ago: ip rule add; ip route add\n"
+	for _, tt := range []struct {
+		name    string
+		repairs *control.Repairs
+		healthy bool
+		want    string
+	}{
+		{"nothing", nil, true, ""},
+		{"repaired", &repaired, true, was},
+		{"contested", &contested, false, was + "contested   something removes it again and again: ip rule add; tried again at 15:05:05\n"},
+		{"failing", &failing, false, "not mended  no iptables program; tried again at 15:04:06\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := control.Status{Repairs: tt.repairs}
+			if healthy(s) != tt.healthy {
+				t.Errorf("healthy: %v", !tt.healthy)
+			}
+			var out bytes.Buffer
+			if err := printStatus(&out, s, now); err != nil {
+				t.Fatal(err)
+			}
+			_, said, _ := strings.Cut(out.String(), "account     ")
+			_, said, _ = strings.Cut(said, "\n")
+			said, _, _ = strings.Cut(said, "requests ")
+			if diff := cmp.Diff(tt.want, said); diff != "" {
+				t.Errorf("printed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Nothing that an agent says steers the terminal of who asks, which may be root's.
 func TestStatusIsPrintable(t *testing.T) {
 	const odd = "a\x1b[2Jb\u009b2J\u202e\rc"
@@ -180,6 +217,7 @@ func TestStatusIsPrintable(t *testing.T) {
 		Reason: odd, Source: odd, Zones: []control.Zone{{Name: odd, Problem: odd}}, Notes: []string{odd}, Residue: []string{odd}, Delta: []string{odd},
 		Account: control.Account{Error: odd, Tenant: odd}, Cached: []control.Cached{{Resource: odd, Identity: odd, Error: odd}},
 		Callers: []control.Activity{{User: odd, Resource: odd, Reason: odd}}, Others: []string{odd}, Down: &control.Down{Reason: odd, Hint: odd},
+		Repairs: &control.Repairs{Count: 1, Missing: []string{odd}, Fought: []string{odd}, Error: odd},
 	}
 	if err := printStatus(&out, s, time.Now()); err != nil {
 		t.Fatal(err)
