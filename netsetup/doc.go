@@ -25,7 +25,8 @@
 //     since some, such as Docker's for published ports, take what is dialled on any local address.
 //
 // Other programs may remove what is here: systemd-networkd drops policy rules that it does not know when it starts
-// (ManageForeignRoutingPolicyRules= in networkd.conf(5)), and firewall managers flush nat. Check tells, and Up mends it.
+// (ManageForeignRoutingPolicyRules= in networkd.conf(5)), and firewall managers flush nat. A [Watch] tells that something has
+// changed, Check what is missing, and Mend puts it back.
 //
 // All of it acts on the network namespace of the calling thread and needs CAP_NET_ADMIN there. The iptables program that it
 // runs inherits the environment: see [ScrubEnvironment].

@@ -8,6 +8,8 @@
 //   - The server is handed a listener for each bridge that the plan names and no other. The holder follows the bridges, and
 //     shuts a listener down, for the server as well, whose bridge is gone or must no longer be served, or can no longer be
 //     followed.
+//   - What others take from the interception the holder puts back while it lives, and says so. It names what is taken away again
+//     and again, and puts that back more and more seldom.
 //   - Nothing in the kernel changes before a janitor, a second privileged process on a lifeline pipe, has acknowledged
 //     the plan. Whichever of the two dies, the other takes the plan down.
 //   - Whatever ends a session (a signal, the server's death, the janitor's death, a failed step) takes the one way out:

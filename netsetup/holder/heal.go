@@ -3,6 +3,7 @@ package holder
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -136,7 +137,7 @@ func (h *healer) failed(what []string, err error) time.Duration {
 	pause := h.fights.fail()
 	if h.said != err.Error() {
 		h.said = err.Error()
-		h.holder.options.Log.Warn("cannot repair the interception", "missing", what, "error", err, "next", pause)
+		h.holder.options.Log.Warn("cannot repair the interception", "missing", strings.Join(what, "; "), "error", err, "next", pause)
 	}
 	return pause
 }
@@ -146,9 +147,9 @@ func (h *healer) repaired(what []string) time.Duration {
 	h.said = ""
 	begun, pause := h.fights.count(what, time.Now())
 	log := h.holder.options.Log
-	log.Warn("repaired the interception", "missing", what)
+	log.Warn("repaired the interception", "missing", strings.Join(what, "; "))
 	if len(begun) > 0 {
-		log.Error("something removes again and again what the interception needs", "missing", begun, "repairs", maxRepairs+1, "next", pause)
+		log.Error("something removes again and again what the interception needs", "missing", strings.Join(begun, "; "), "repairs", maxRepairs+1, "next", pause)
 	}
 	select {
 	case h.proof <- struct{}{}:
