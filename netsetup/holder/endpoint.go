@@ -41,13 +41,13 @@ func (h *Holder) replace(ln *net.TCPListener) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err = h.endpoint.Close()
+	err = errors.Join(h.endpoint.Close(), h.options.forget(endpointName), h.options.keep(endpointName, file))
 	h.endpoint = file
 	if h.to != nil {
 		h.to.tell(h.options.Log, Message{Kind: KindEndpoint}, file) // one that cannot be told is about to end its session
 	}
 	if err != nil {
-		return fmt.Errorf("closing a listener: %w", err)
+		return fmt.Errorf("exchanging a listener: %w", err)
 	}
 	return nil
 }

@@ -50,11 +50,8 @@ func (h *Holder) bequest() bequest {
 	return bequest{o.Want, o.Owner, o.ExemptGroup, h.plan, h.reason}
 }
 
-// bequeath writes down what the next holder needs, where there is somebody who keeps the listeners.
+// bequeath writes down what the next holder needs.
 func (h *Holder) bequeath() error {
-	if h.options.Keeper == nil {
-		return nil
-	}
 	text, err := json.Marshal(h.bequest())
 	if err == nil {
 		err = os.WriteFile(h.bequestPath(), text, 0o600)
@@ -126,8 +123,9 @@ func same(a, b bequest) bool {
 
 // leave ends a holder that is restarted: the host and the listeners stay for the next one.
 func (h *Holder) leave() error {
+	h.healer.stop()
 	h.zones.stop()
-	var err error
+	err := h.bequeath()
 	for _, f := range []*os.File{h.endpoint, h.control} {
 		err = errors.Join(err, f.Close())
 	}

@@ -105,7 +105,7 @@ func TestHoldResumes(t *testing.T) {
 				s := attach(t, h.socket)
 				s.send(Message{Kind: KindHello})
 				s.receive(KindOffer)
-				answered(t, client, s)
+				answersWaiting(t, client, s)
 				s.link.Close()
 
 				k.restarts = false
@@ -171,7 +171,7 @@ func TestHoldBeginsAnew(t *testing.T) {
 				s.send(Message{Kind: KindHello})
 				if tt.do == nil {
 					s.receive(KindOffer)
-					answered(t, client, s)
+					answersWaiting(t, client, s)
 					s.link.Close()
 				} else {
 					if client != nil {
@@ -301,8 +301,8 @@ func dialUnlessGone(ns *netns.NS) (client net.Conn) {
 	return client
 }
 
-// answered has a client that has connected before answered by the server, which then passes the holder's check.
-func answered(t *testing.T, client net.Conn, s *fakeServer) {
+// answersWaiting has a client that has connected before answered by the server, which then passes the holder's check.
+func answersWaiting(t *testing.T, client net.Conn, s *fakeServer) {
 	t.Helper()
 	defer client.Close()
 	if _, err := client.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil {
