@@ -42,7 +42,7 @@ func TestAuto(t *testing.T) {
 		{"the first", nil, nil, "first", [2]int{1, 0}},
 		{"signed out", errSignedOut, nil, "second", [2]int{1, 1}},
 		{"not set up", absent, nil, "second", [2]int{1, 1}},
-		{"managed identity", errManagedIdentity, nil, "second", [2]int{1, 1}},
+		{"managed identity", ErrManagedIdentity, nil, "second", [2]int{1, 1}},
 		{"expired", expired, nil, "second", [2]int{1, 1}},
 		{"step-up wanted", stepUp, nil, "", [2]int{1, 0}},
 		{"refused", refused, nil, "", [2]int{1, 0}},

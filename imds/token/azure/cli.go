@@ -143,14 +143,14 @@ func (c *CLI) checkProfile() error {
 	}
 	for _, a := range p.selected(c.subscription) {
 		if a.managedIdentity() {
-			return errManagedIdentity
+			return ErrManagedIdentity
 		}
 	}
 	return nil
 }
 
-// errManagedIdentity refuses an az account that would be asked of the metadata service, that is, of this program.
-var errManagedIdentity = &token.Error{
+// ErrManagedIdentity refuses an az account that would be asked of the metadata service, that is, of this program.
+var ErrManagedIdentity = &token.Error{
 	Kind:    token.ErrSignInRequired,
 	Message: "the Azure CLI is signed in as a managed identity, which would be asked of azimds itself; sign in as a person or a service principal",
 	Command: "az login",

@@ -39,7 +39,7 @@ func (f cliFailure) explain(run context.Context, err error) error {
 		return f.unavailable("the Azure CLI answered with something that is not a token; does az print more than it should?", nil)
 	}
 	if askedUs(text) {
-		return errManagedIdentity
+		return ErrManagedIdentity
 	}
 	if refusal, ok := parseRefusalText(errorLine(text)); ok {
 		refusal.Description = scrub(refusal.Description)
