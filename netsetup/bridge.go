@@ -36,13 +36,48 @@ var portKinds = []string{"veth", "tuntap", "dummy"}
 // Bridges lists the devices that names and patterns are about, by name. Of those that a pattern matches, bridges alone are
 // listed; one that is named and is no bridge has that as its Problem.
 func Bridges(_ context.Context, names []string) ([]Bridge, error) {
+	devices, addresses, err := listDevices()
+	if err != nil {
+		return nil, err
+	}
+	return judge(names, devices, addresses), nil
+}
+
+// MendBridge is the command after which the containers of a bridge can be served; "" where there is none, or no need. It changes
+// nothing itself.
+func MendBridge(_ context.Context, name string) (string, error) {
+	devices, addresses, err := listDevices()
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(devices, func(d device) bool { return d.name == name })
+	if at < 0 || devices[at].kind != "bridge" {
+		return "", nil
+	}
+	for _, port := range devices {
+		if port.master == devices[at].index && outward(port, devices) {
+			return fmt.Sprintf("ip link set %s nomaster", port.name), nil
+		}
+	}
+	if len(addresses[devices[at].index]) == 0 {
+		return fmt.Sprintf("ip address add %s dev %s", spareNetwork, name), nil
+	}
+	return "", nil
+}
+
+// spareNetwork is for a bridge that has no address: of 192.168.0.0/16 (RFC 1918), away from the networks that routers and engines
+// begin with.
+const spareNetwork = "192.168.254.1/24"
+
+// listDevices lists every device, and the IPv4 addresses by the index of their device.
+func listDevices() ([]device, map[int][]netip.Prefix, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("listing devices: %w", err)
+		return nil, nil, fmt.Errorf("listing devices: %w", err)
 	}
 	found, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
-		return nil, fmt.Errorf("listing addresses: %w", err)
+		return nil, nil, fmt.Errorf("listing addresses: %w", err)
 	}
 	var devices []device
 	for _, l := range links {
@@ -59,7 +94,7 @@ func Bridges(_ context.Context, names []string) ([]Bridge, error) {
 			addresses[a.LinkIndex] = append(addresses[a.LinkIndex], prefix)
 		}
 	}
-	return judge(names, devices, addresses), nil
+	return devices, addresses, nil
 }
 
 // maxAddresses bounds the addresses of a bridge: they have to fit into one message of a holder's to its server, which ends where one

@@ -10,11 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-
-	"azimds/config"
-	"azimds/imds/control"
-	"azimds/imds/token/azure"
-	"azimds/netsetup"
 )
 
 func newDoctor() *cobra.Command {
@@ -24,92 +19,29 @@ func newDoctor() *cobra.Command {
 		Long: `Doctor looks at this environment and this machine for what keeps programs from 169.254.169.254, or
 azimds from answering there. It reads the configuration as azimds run would, asks a running agent, and
 mends nothing itself. Your variables and your sign-in are seen without sudo, the firewall by root alone:
-what could not be seen is said. It exits with 0 when nothing is found and with 3 when something is.`,
+what could not be seen is said. It exits with 3 when there is a problem, and with 0 when there is none.`,
 		Example: "  azimds doctor\n  sudo azimds doctor",
 		Args:    cobra.NoArgs,
 	}
 	addSettings(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	offline := cmd.Flags().Bool("offline", false, "ask nothing on other machines: leave out the clock")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		d := diagnose(cmd.Context(), thisMachine(cmd))
+		p := thisMachine(cmd)
+		p.offline = *offline
+		d := diagnose(cmd.Context(), p)
 		var err error
 		if *asJSON {
 			err = printJSON(cmd.OutOrStdout(), d)
 		} else {
 			err = d.print(cmd.OutOrStdout(), coloured(cmd.OutOrStdout(), os.Getenv))
 		}
-		if err == nil && len(d.Findings) > 0 {
+		if err == nil && slices.ContainsFunc(d.Findings, func(f finding) bool { return f.Severity == problem }) {
 			return exitError(exitFound)
 		}
 		return err
 	}
 	return cmd
-}
-
-// patient is the machine that doctor looks at, as this process sees it.
-type patient struct {
-	root    string   // the folder that is taken for /
-	environ []string // the environment of this process
-	owner   string   // whose programs are to be served
-	theirs  bool     // the environment and the home are not the owner's: sudo has started this process
-	asRoot  bool     // the firewall can be read
-
-	config   config.Config
-	mistake  error // why there is no configuration
-	findAz   func() (string, error)
-	signedIn func() error // whether az has somebody to ask as
-	agent    func(context.Context) (control.Status, error)
-	residue  func(context.Context) ([]string, error) // what a dead agent left; also beside an error
-	choose   func(context.Context) error             // why the interception cannot be made
-	start    func() (int, error)                     // the first port that anybody may listen on
-	onHost   func() (bool, error)                    // whether this is the host's network namespace
-}
-
-// thisMachine is the machine on which this process runs. What is wrong with the configuration is for doctor to say.
-func thisMachine(cmd *cobra.Command) patient {
-	p := patient{
-		root: "/", environ: os.Environ(), asRoot: os.Geteuid() == 0,
-		findAz: func() (string, error) { return azure.FindAz(os.Getenv) },
-		agent:  askStatus, residue: leftBehind, start: netsetup.UnprivilegedPortStart, onHost: netsetup.OnHost,
-	}
-	p.config, p.mistake = settings(cmd, false)
-	owner, err := ownerFor(p.config.User)
-	if err != nil && p.mistake == nil {
-		p.mistake = err
-	}
-	p.owner, p.theirs = owner.String(), err == nil && owner.UID != uint32(os.Getuid())
-	p.signedIn = func() error {
-		az, err := newCLI(p.config)
-		if err == nil {
-			_, err = az.account()
-		}
-		return err
-	}
-	p.choose = func(ctx context.Context) error {
-		want, err := wanted(p.config)
-		if err == nil {
-			_, _, err = netsetup.Choose(ctx, want)
-		}
-		return err
-	}
-	return p
-}
-
-// askStatus asks the agent of this network namespace.
-func askStatus(ctx context.Context) (control.Status, error) {
-	client, err := agentClient()
-	if err != nil {
-		return control.Status{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	return client.Status(ctx)
-}
-
-// leftBehind is what a dead agent left, each as the command that removes it.
-func leftBehind(ctx context.Context) ([]string, error) {
-	report, err := netsetup.NewHost(netsetup.Options{}).Check(ctx, netsetup.Plan{})
-	return report.Residue, err
 }
 
 // diagnosis is what doctor found, and what it could not see.
@@ -121,7 +53,7 @@ type diagnosis struct {
 // finding is something that could stop azimds from working.
 type finding struct {
 	ID       string   `json:"id"`
-	Severity string   `json:"severity"` // problem or notice
+	Severity string   `json:"severity"` // one of severities
 	What     string   `json:"what"`
 	Why      string   `json:"why"`
 	Mend     []string `json:"mend"` // commands
@@ -147,15 +79,21 @@ func (d *diagnosis) missed(what, why, command string) {
 	d.Unseen = append(d.Unseen, unseen{what, why, command})
 }
 
-// diagnose makes every check. Problems come before notices.
+// diagnose makes every check. Problems come first.
 func diagnose(ctx context.Context, p patient) diagnosis {
 	d := diagnosis{Findings: []finding{}, Unseen: []unseen{}}
 	p.checkConfiguration(&d)
 	p.checkVariables(&d)
 	p.checkArc(&d)
 	p.checkAgent(ctx, &d)
+	p.checkClock(ctx, &d)
+	p.checkRoutes(&d)
+	p.checkBackends(ctx, &d)
 	p.checkMachine(&d)
-	slices.SortStableFunc(d.Findings, func(a, b finding) int { return strings.Compare(b.Severity, a.Severity) })
+	p.checkEngines(&d)
+	slices.SortStableFunc(d.Findings, func(a, b finding) int {
+		return slices.Index(severities, a.Severity) - slices.Index(severities, b.Severity)
+	})
 	return d
 }
 
@@ -182,10 +120,7 @@ func (d diagnosis) print(w io.Writer, colours bool) error {
 	counts := map[string]int{}
 	for _, f := range d.Findings {
 		counts[f.Severity]++
-		colour := "\x1b[33m"
-		if f.Severity == problem {
-			colour = "\x1b[31m"
-		}
+		colour := map[string]string{problem: "\x1b[31m", notice: "\x1b[33m", information: "\x1b[32m"}[f.Severity]
 		entry(f.Severity, colour, f.ID, f.What, f.Why, f.Mend)
 	}
 	for _, u := range d.Unseen {

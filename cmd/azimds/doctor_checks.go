@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"azimds/config"
 	"azimds/imds/caller"
 	"azimds/imds/control"
-	"azimds/imds/token/azure"
 	"azimds/netsetup"
 )
 
@@ -56,9 +53,10 @@ func (p patient) checkAgent(ctx context.Context, d *diagnosis) {
 	status, err := p.agent(ctx)
 	switch {
 	case err == nil:
-		checkStatus(d, status)
+		p.checkStatus(ctx, d, status)
 	case errors.Is(err, control.ErrNoAgent):
-		p.checkCLI(d)
+		p.checkCLI(ctx, d)
+		p.checkBridges(ctx, d, control.Status{})
 		p.checkNetwork(ctx, d)
 	case errors.Is(err, context.DeadlineExceeded): // as under azimds net up without a server
 		told := explain(err)
@@ -75,7 +73,7 @@ func (p patient) checkAgent(ctx context.Context, d *diagnosis) {
 const fightFinder = "systemctl --type=service --state=running | grep -E 'firewalld|nftables|ufw|docker|network|Network'\nsudo ip monitor address link rule route"
 
 // checkStatus says of a running agent what status does.
-func checkStatus(d *diagnosis, s control.Status) {
+func (p patient) checkStatus(ctx context.Context, d *diagnosis, s control.Status) {
 	const again = "azimds stop && azimds run"
 	for _, what := range s.Residue {
 		d.found(kindResidue, again, "the agent's network has too much; it would be removed by: %s", what)
@@ -92,10 +90,18 @@ func checkStatus(d *diagnosis, s control.Status) {
 		}
 	}
 	for _, z := range s.Zones {
-		if z.Problem != "" {
-			d.found(kindZone, "ip -br link show master "+shellWord(z.Name), "bridge %s is not served: %s", z.Name, z.Problem)
+		if z.Problem == "" {
+			continue
 		}
+		mend, err := p.bridge(ctx, z.Name)
+		if err != nil || mend == "" {
+			mend = "ip -br link show " + shellWord(z.Name)
+		} else {
+			mend = "sudo " + mend
+		}
+		d.found(kindZone, mend, "bridge %s is not served: %s", z.Name, z.Problem)
 	}
+	p.checkBridges(ctx, d, s)
 	if !s.Paused.IsZero() {
 		d.found(kindPaused, "azimds pause off", "no tokens are given until %s", s.Paused.Local().Format(time.DateTime))
 	}
@@ -105,48 +111,6 @@ func checkStatus(d *diagnosis, s control.Status) {
 	case s.Down != nil:
 		d.found(kindNoTokens, cmp.Or(s.Down.Hint, "azimds status"), "%s", s.Down.Reason)
 	}
-}
-
-// checkCLI looks whether az is there and somebody is signed in to it. It starts no az, which would write files and ask around.
-func (p patient) checkCLI(d *diagnosis) {
-	if p.mistake != nil || p.config.Credential != config.CredentialAzureCLI {
-		return
-	}
-	if p.theirs {
-		d.missed("whether "+p.owner+" is signed in to the Azure CLI", "This process has the home of somebody else.",
-			"azimds doctor   # as "+p.owner+", without sudo")
-		return
-	}
-	az, err := p.findAz()
-	if err != nil {
-		told := explain(err)
-		d.found(kindAzMissing, told.Hint, "%s", told.Message)
-		return
-	}
-	if gone := p.interpreterGone(az); gone != "" {
-		d.found(kindAzBroken, azure.InstallAz, "%s is a script for %s, which is not there", az, gone)
-	}
-	if err := p.signedIn(); err != nil {
-		told := explain(err)
-		d.found(kindAzSignedOut, told.Hint, "%s", told.Message)
-	}
-}
-
-// interpreterGone is the interpreter that a script names and that is not there, as after an update of Python; else "".
-func (p patient) interpreterGone(script string) string {
-	f, err := os.Open(filepath.Join(p.root, script))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
-	name, is := strings.CutPrefix(line, "#!")
-	if words := strings.Fields(name); err == nil && is && len(words) > 0 {
-		if _, err := os.Stat(filepath.Join(p.root, words[0])); errors.Is(err, fs.ErrNotExist) {
-			return words[0]
-		}
-	}
-	return ""
 }
 
 // checkNetwork looks at what a dead agent left, and whether the interception can be made. Where there is a residue the latter
@@ -198,13 +162,6 @@ func (p patient) checkMachine(d *diagnosis) {
 		d.missed("whether this is the host's network namespace", err.Error(), lastResort)
 	} else if !host {
 		d.found(kindNamespace, "azimds run   # on the host, for the host's programs", "this network namespace is not the host's")
-	}
-	const release = "/proc/sys/kernel/osrelease"
-	if text, err := os.ReadFile(filepath.Join(p.root, release)); err != nil {
-		d.missed("whether this is WSL", err.Error(), "")
-	} else if strings.Contains(strings.ToLower(string(text)), "microsoft") {
-		d.found(kindWSL, "wsl.exe --list --running   # the distributions that share this network now",
-			"this is the Windows Subsystem for Linux: kernel %s", strings.TrimSpace(string(text)))
 	}
 }
 

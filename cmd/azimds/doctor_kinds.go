@@ -1,10 +1,15 @@
 package main
 
-// How bad a finding is: a problem stops azimds or keeps programs from it, a notice may matter.
+// How bad a finding is: a problem stops azimds or keeps programs from it, a notice may matter, and an information is how things
+// are. Doctor ends with another code than 0 for a problem alone.
 const (
-	problem = "problem"
-	notice  = "notice"
+	problem     = "problem"
+	notice      = "notice"
+	information = "info"
 )
+
+// severities are in the order in which findings are shown.
+var severities = []string{problem, notice, information}
 
 // kind is what all findings of one id have in common. docs/doctor.md has a section on each.
 type kind struct{ id, severity, why string }
@@ -35,6 +40,17 @@ var (
 	kindAzBroken    = kind{"az-broken", problem, "The credential azure-cli gets its tokens from az, which does not start."}
 	kindAzSignedOut = kind{"az-signed-out", problem, "The credential azure-cli has nobody to ask as, so that there are no tokens."}
 
+	kindAzManaged = kind{"az-managed-identity", problem,
+		"az would ask 169.254.169.254 for its tokens, which is azimds, which would ask az: there are no tokens."}
+	kindAzTimeout = kind{"az-timeout", problem,
+		"azimds waits for az for as long as azure-cli.timeout says. What takes longer gives no token."}
+	kindAz = kind{"az", information,
+		"Each token that azimds does not have yet costs one run of az. An application's tokens are as those of a managed identity; " +
+			"a person's have other claims."}
+	kindClock = kind{"clock", problem,
+		"Entra and whoever checks a token tolerate five minutes. Beyond, tokens count as expired or as not valid yet, and an " +
+			"application's sign-in is refused."}
+
 	kindInterception = kind{"interception", problem, "azimds run would refuse to start with these words."}
 	kindResidue      = kind{"residue", problem,
 		"It is in the kernel and should not be: what programs ask 169.254.169.254 may go nowhere."}
@@ -47,6 +63,17 @@ var (
 	kindPaused   = kind{"paused", notice, "The agent that runs here was told to give no tokens; credential chains go on meanwhile."}
 	kindZone     = kind{"zone", problem, "Containers behind this bridge are configured to be served, and are not."}
 
+	kindRoute = kind{"prohibit-route", problem,
+		"The kernel refuses what programs dial at 169.254.169.254 before netfilter can redirect it: mode iptables does not work. " +
+			"systemd-imdsd makes such a route where it takes a machine for a cloud's; with systemd.imds.network=unlocked on the kernel's " +
+			"command line it makes none. Modes loopback and dummy work."}
+	kindBackends = kind{"iptables-backends", notice,
+		"The kernel obeys the rules of both, in turn, and each program shows its own alone: a rule that nobody looks at may drop or " +
+			"redirect what azimds is to get."}
+	kindBridge = kind{"bridge-firewall", problem,
+		"What containers on this bridge dial at 169.254.169.254 comes in by INPUT and is dropped there. The rule that lets it in is " +
+			"about that address alone; the program that made the firewall may have to be told to keep it."}
+
 	kindPorts = kind{"unprivileged-ports", notice,
 		"When all processes of azimds are killed at once, any local user can take its place until azimds cleanup."}
 	kindCgroup = kind{"cgroup", notice,
@@ -57,12 +84,20 @@ var (
 	kindWSL = kind{"wsl", notice,
 		"Programs of Windows are not served. All distributions share one network: a user of another one with your uid " +
 			"may count as you."}
+	kindDesktop = kind{"docker-desktop", notice,
+		"Docker Desktop runs containers in a virtual machine, which has a network of its own: those are not served from here. Run azimds " +
+			"inside such a container (azimds exec -- COMMAND), or use the engine of this machine."}
+	kindRootless = kind{"rootless-engine", notice,
+		"What a rootless container sends comes from a relay that runs as you, and azimds refuses relays that are not named. When " +
+			"named, all that can send through the relay is served as you."}
 )
 
 // kinds are all kinds of findings.
 var kinds = []kind{
 	kindConfiguration, kindEndpointVariable, kindSecretVariable, kindPodIdentity, kindTokenCredentials, kindClientID, kindProxy,
 	kindArc,
-	kindAzMissing, kindAzBroken, kindAzSignedOut, kindInterception, kindResidue, kindMissing, kindContested, kindUnmended, kindNoServer, kindNoTokens, kindPaused, kindZone,
-	kindPorts, kindCgroup, kindNamespace, kindWSL,
+	kindAzMissing, kindAzBroken, kindAzSignedOut, kindAzManaged, kindAzTimeout, kindAz, kindClock,
+	kindInterception, kindResidue, kindMissing, kindContested, kindUnmended, kindNoServer, kindNoTokens, kindPaused, kindZone,
+	kindRoute, kindBackends, kindBridge,
+	kindPorts, kindCgroup, kindNamespace, kindWSL, kindDesktop, kindRootless,
 }

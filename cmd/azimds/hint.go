@@ -24,7 +24,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitFound  = 3   // status or doctor found something wrong
+	exitFound  = 3   // status found something wrong, or doctor a problem
 	exitOurs   = 125 // exec: azimds itself failed, as env(1) and docker-run(1) have it
 	exitCannot = 126 // exec: the command cannot be executed
 	exitNoSuch = 127 // exec: there is no such command
