@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,63 +49,6 @@ func TestStatus(t *testing.T) {
 		t.Errorf("status of a damaged interception ended with %d: %s", code, out)
 	}
 	a.Stop()
-}
-
-// TestDoctor wants a doctor to find nothing of the interception where it can be made and while it is, what is missing of it, what a
-// dead agent left and what would refuse a start; and the network to be as it was after it looked.
-func TestDoctor(t *testing.T) {
-	netns.Root(t)
-	ns := netns.New(t)
-	before := state(t, ns)
-	found := func(args ...string) []string {
-		t.Helper()
-		out, code := azimds(t, ns, append([]string{"doctor", "--json"}, args...)...)
-		var d struct {
-			Findings []struct{ ID string }
-		}
-		err := json.Unmarshal([]byte(out), &d)
-		if want := map[bool]int{false: 0, true: 3}[len(d.Findings) > 0]; err != nil || code != want {
-			t.Fatalf("doctor ended with %d, %v: %s", code, err, out)
-		}
-		var ids []string
-		for _, f := range d.Findings {
-			if slices.Contains([]string{"interception", "residue", "missing", "no-tokens"}, f.ID) { // the rest is the machine's
-				ids = append(ids, f.ID)
-			}
-		}
-		return ids
-	}
-	for _, mode := range []string{"iptables", "loopback"} {
-		if ids := found("--mode", mode, "--credential", "emulated"); len(ids) > 0 {
-			t.Errorf("mode %s: found %q", mode, ids)
-		}
-	}
-	same(t, before, state(t, ns))
-	if out, _ := agent.Output(t, ns, agent.As(t, ownerUID, command("doctor"))); strings.Count(out, "sudo azimds doctor") != 2 {
-		t.Errorf("without root: %s", out)
-	}
-	ns.Run(t, "ip", "address", "add", "169.254.169.254/32", "dev", "lo")
-	if ids := found("--mode", "loopback", "--credential", "emulated"); !slices.Equal(ids, []string{"interception"}) {
-		t.Errorf("with somebody else's address: found %q", ids)
-	}
-	ns.Run(t, "ip", "address", "delete", "169.254.169.254/32", "dev", "lo")
-	a := unhealed(t, ns, "iptables")
-	if ids := found(); len(ids) > 0 {
-		t.Errorf("with an agent: found %q", ids)
-	}
-	ns.Run(t, "iptables", "-t", "nat", "-F", "AZIMDS")
-	if ids := found(); !slices.Contains(ids, "missing") {
-		t.Errorf("with a damaged interception: found %q", ids)
-	}
-	a.Stop()
-	ns.Run(t, "iptables", "-t", "nat", "-N", "AZIMDS")
-	if ids := found("--credential", "emulated"); !slices.Equal(ids, []string{"residue"}) {
-		t.Errorf("with a dead agent's chain: found %q", ids)
-	}
-	if out, code := azimds(t, ns, "cleanup"); code != 0 {
-		t.Errorf("cleanup ended with %d: %s", code, out)
-	}
-	same(t, before, state(t, ns))
 }
 
 // TestToken wants claims shown and the token only with --raw, to the owner; root and a stranger get none.
