@@ -146,7 +146,7 @@ func output(ctx context.Context, path string, args ...string) (string, error) {
 func (r backendRules) any() bool {
 	for _, t := range r {
 		for line := range strings.Lines(t.listing) {
-			if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, "-P ") && strings.Fields(line)[2] != "ACCEPT" {
+			if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, "-P ") && !strings.HasSuffix(strings.TrimSpace(line), " ACCEPT") {
 				return true
 			}
 		}

@@ -1,9 +1,6 @@
 package netsetup
 
-import (
-	"net/netip"
-	"slices"
-)
+import "net/netip"
 
 // packet is the first one of what a container behind a bridge dials at the endpoint, as it comes to INPUT of filter.
 type packet struct {
@@ -84,12 +81,17 @@ type ruleset struct {
 	policies map[string]verdict // of chains that the kernel itself enters
 }
 
-// maxDepth bounds jumps: the kernel allows no more than 16 in nf_tables (NFT_JUMP_STACK_SIZE), and no loop anywhere.
-const maxDepth = 32
+// maxDepth bounds jumps: the kernel allows no more than 16 in nf_tables (NFT_JUMP_STACK_SIZE), and no loop anywhere. maxSteps bounds
+// the rules that are looked at, since chains that jump to one another by several rules make them many.
+const (
+	maxDepth = 32
+	maxSteps = 100_000
+)
 
 // judge is what becomes of the packet in a chain that the kernel enters, and by which rule; "" is the policy.
 func (s ruleset) judge(chain string) (verdict, string) {
-	v, rule := s.walk(chain, 0)
+	steps := 0
+	v, rule := s.walk(chain, 0, &steps)
 	if v == goesOn || v == returns {
 		return s.policies[chain], ""
 	}
@@ -98,18 +100,18 @@ func (s ruleset) judge(chain string) (verdict, string) {
 
 // walk goes through a chain. A rule that perhaps matches counts where it may let the packet pass what drops it later: whether
 // it is dropped then cannot be told. That a rule perhaps drops it is not said.
-func (s ruleset) walk(chain string, depth int) (verdict, string) {
-	if depth > maxDepth {
-		return unclear, ""
-	}
+func (s ruleset) walk(chain string, depth int, steps *int) (verdict, string) {
 	doubt := false
 	for _, r := range s.chains[chain] {
+		if *steps++; depth > maxDepth || *steps > maxSteps {
+			return unclear, ""
+		}
 		if r.match == never {
 			continue
 		}
 		v, rule := r.verdict, r.text
 		if v == jumps || v == leaves {
-			v, rule = s.walk(r.target, depth+1)
+			v, rule = s.walk(r.target, depth+1, steps)
 			if v == returns || v == goesOn {
 				v = goesOn
 				if r.verdict == leaves {
@@ -154,6 +156,3 @@ func (p packet) towards(network netip.Prefix) match { return some(p.dst, network
 
 // among is how the packet's port matches a range.
 func (p packet) among(first, last uint16) match { return truth(first <= p.port && p.port <= last) }
-
-// named is how the bridge matches one of several names.
-func (p packet) named(names ...string) match { return truth(slices.Contains(names, p.bridge.Name)) }

@@ -19,7 +19,7 @@ func parseTable(listing string, p packet) ruleset {
 		case "-P":
 			s.chains[words[1]] = nil
 			s.policies[words[1]] = accepts
-			if words[2] != "ACCEPT" {
+			if words[len(words)-1] != "ACCEPT" {
 				s.policies[words[1]] = drops
 			}
 		case "-N":

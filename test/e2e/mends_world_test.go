@@ -135,13 +135,17 @@ func (w *world) background(t *testing.T, script, word, end string) {
 	t.Helper()
 	cmd := w.command(script)
 	var said agent.Text
-	ready, ended := make(chan struct{}), make(chan error, 1)
+	ready, ended := make(chan struct{}), make(chan struct{})
 	cmd.Stdout = &watched{to: &said, word: word, seen: ready}
 	cmd.Stderr = &said
 	if err := w.ns.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() { ended <- cmd.Wait() }()
+	var how error
+	go func() {
+		defer close(ended)
+		how = cmd.Wait()
+	}()
 	t.Cleanup(func() {
 		w.run(t, end)
 		select {
@@ -154,9 +158,8 @@ func (w *world) background(t *testing.T, script, word, end string) {
 	})
 	select {
 	case <-ready:
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("%s ended: %v\n%s", script, err, said.String())
+	case <-ended:
+		t.Fatalf("%s ended: %v\n%s", script, how, said.String())
 	case <-time.After(agent.Patience):
 		t.Fatalf("%s is not ready: %s", script, said.String())
 	}
