@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,12 +15,15 @@ import (
 // endpoint, before netfilter could redirect it. One of systemd-imdsd's is a route of type prohibit
 // (src/imds/85-imds-early.network in systemd 260).
 type Barrier struct {
-	What   string // such as "route prohibit 169.254.169.254/32 in table 254"
+	What   string // such as "route prohibit 169.254.169.254/32 in table main"
 	Remove string // the command of ip that removes it
 }
 
 // refusingTypes are the types of routes that refuse, in the words of ip-route(8).
 var refusingTypes = map[int]string{unix.RTN_BLACKHOLE: "blackhole", unix.RTN_UNREACHABLE: "unreachable", unix.RTN_PROHIBIT: "prohibit"}
+
+// tableNames are the tables that ip knows by a name whatever /etc/iproute2/rt_tables has.
+var tableNames = map[int]string{unix.RT_TABLE_LOCAL: "local", unix.RT_TABLE_MAIN: "main", unix.RT_TABLE_DEFAULT: "default"}
 
 // Barriers lists what keeps the programs of a user from the endpoint by routing, in the calling thread's network namespace. There
 // is none where the kernel has a way there, or none at all: then mode iptables makes one. It changes nothing and needs no rights.
@@ -114,11 +118,12 @@ func tableBarriers(table int) (found []Barrier, leads bool, err error) {
 		if ones(r.Dst) > 0 {
 			to = r.Dst.String()
 		}
-		command := fmt.Sprintf("ip route delete %s %s table %d", kind, to, r.Table)
+		name := cmp.Or(tableNames[r.Table], strconv.Itoa(r.Table))
+		command := fmt.Sprintf("ip route delete %s %s table %s", kind, to, name)
 		if r.Priority != 0 {
 			command += fmt.Sprintf(" metric %d", r.Priority)
 		}
-		found = append(found, Barrier{fmt.Sprintf("route %s %s in table %d", kind, to, r.Table), command})
+		found = append(found, Barrier{fmt.Sprintf("route %s %s in table %s", kind, to, name), command})
 	}
 	return found, false, nil
 }

@@ -22,10 +22,10 @@ func TestBarriers(t *testing.T) {
 		{name: "a way there", made: []string{"address add 10.8.0.1/24 dev lo", "route add 169.254.169.254 dev lo"}},
 		{name: "systemd-imdsd's", made: []string{
 			"route add prohibit 169.254.169.254", "route add 169.254.169.254 dev lo table 2147419157", "rule add fwmark 0x7FFF0815 lookup 2147419157",
-		}, want: []string{"route prohibit 169.254.169.254/32 in table 254"}},
+		}, want: []string{"route prohibit 169.254.169.254/32 in table main"}},
 		{name: "all of 169.254", made: []string{"route add blackhole 169.254.0.0/16 metric 7"},
-			want: []string{"route blackhole 169.254.0.0/16 in table 254"}},
-		{name: "everything", made: []string{"route add unreachable default"}, want: []string{"route unreachable default in table 254"}},
+			want: []string{"route blackhole 169.254.0.0/16 in table main"}},
+		{name: "everything", made: []string{"route add unreachable default"}, want: []string{"route unreachable default in table main"}},
 		{name: "a rule", made: []string{"rule add pref 60 to 169.254.169.254 prohibit"},
 			want: []string{"routing policy rule pref 60 to 169.254.169.254/32"}},
 		{name: "a rule about the user", made: []string{"rule add pref 60 to 169.254.0.0/16 uidrange 1000-1010 blackhole"},
@@ -34,7 +34,7 @@ func TestBarriers(t *testing.T) {
 		{name: "a table of its own", made: []string{"route add prohibit 169.254.169.254 table 99", "rule add pref 60 lookup 99"},
 			want: []string{"route prohibit 169.254.169.254/32 in table 99"}},
 		{name: "two, one behind the other", made: []string{"route add prohibit 169.254.169.254", "rule add pref 60 to 169.254.169.254 unreachable"},
-			want: []string{"routing policy rule pref 60 to 169.254.169.254/32", "route prohibit 169.254.169.254/32 in table 254"}},
+			want: []string{"routing policy rule pref 60 to 169.254.169.254/32", "route prohibit 169.254.169.254/32 in table main"}},
 		{name: "thrown back", made: []string{"route add throw 169.254.169.254", "route add prohibit default"}},
 		{name: "the address is here", made: []string{"route add prohibit 169.254.169.254", "address add 169.254.169.254/32 dev lo"}},
 	} {

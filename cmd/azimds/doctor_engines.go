@@ -37,8 +37,7 @@ func (p patient) checkEngines(d *diagnosis) {
 			"this is the Windows Subsystem for Linux: kernel %s", kernel)
 	}
 	if strings.Contains(kernel, "linuxkit") {
-		d.found(kindDesktop, "azimds exec -- sh   # in the container whose programs are to be served",
-			"this is the virtual machine of Docker Desktop: kernel %s", kernel)
+		d.found(kindDesktop, insideContainer, "this is the virtual machine of Docker Desktop: kernel %s", kernel)
 	} else {
 		p.checkDesktop(d)
 	}
@@ -50,6 +49,12 @@ const (
 	desktopContext = "desktop-linux"
 	desktopSocket  = "/.docker/desktop/docker.sock"
 )
+
+// desktopInWSL is where Docker Desktop for Windows puts its sockets for the distributions that it is integrated with.
+const desktopInWSL = "/mnt/wsl/docker-desktop"
+
+// insideContainer serves the programs of one container, from within.
+const insideContainer = "azimds exec -- sh   # in the container whose programs are to be served"
 
 // checkDesktop looks whether docker commands go to Docker Desktop: by the order in which docker itself decides.
 func (p patient) checkDesktop(d *diagnosis) {
@@ -68,6 +73,13 @@ func (p patient) checkDesktop(d *diagnosis) {
 		}
 	case p.dockerContext(environ["DOCKER_CONFIG"]) == desktopContext:
 		d.found(kindDesktop, "docker context use default", "docker goes to Docker Desktop: its context is %s", desktopContext)
+	default:
+		switch _, err := os.Stat(filepath.Join(p.root, desktopInWSL)); {
+		case err == nil:
+			d.found(kindDesktop, insideContainer, "docker goes to Docker Desktop for Windows: %s is there", desktopInWSL)
+		case !errors.Is(err, fs.ErrNotExist):
+			d.missed("whether this is integrated with Docker Desktop", err.Error(), lastResort)
+		}
 	}
 }
 

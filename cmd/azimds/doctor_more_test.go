@@ -15,7 +15,7 @@ import (
 
 func networkTests() []doctorTest {
 	unavailable := &token.Error{Kind: token.ErrUnavailable, Message: "cannot reach login.microsoftonline.com", Command: "curl -sSI https://login.microsoftonline.com"}
-	barrier := netsetup.Barrier{What: "route prohibit 169.254.169.254/32 in table 254", Remove: "ip route delete prohibit 169.254.169.254/32 table 254"}
+	barrier := netsetup.Barrier{What: "route prohibit 169.254.169.254/32 in table main", Remove: "ip route delete prohibit 169.254.169.254/32 table main"}
 	locked := func(_ *testing.T, p *patient) {
 		p.barriers = func(uid uint32) ([]netsetup.Barrier, error) { return []netsetup.Barrier{barrier}, nil }
 	}
@@ -103,6 +103,10 @@ func engineTests() []doctorTest {
 		{name: "docker's own engine", given: configured(`{"currentContext":"default"}`)},
 		{name: "docker's settings that are broken", given: configured(`{`)},
 		{name: "in docker desktop's machine", found: desktop, given: func(t *testing.T, p *patient) { p.write(t, release, "6.10.14-linuxkit\n") }},
+		{name: "docker desktop for Windows", found: []string{"wsl", "docker-desktop"}, given: func(t *testing.T, p *patient) {
+			p.write(t, release, "6.6.87.2-microsoft-standard-WSL2\n")
+			p.write(t, desktopInWSL+"/shared-sockets/.keep", "")
+		}},
 		{name: "rootless docker", found: rootless, pasted: true,
 			given: func(t *testing.T, p *patient) { p.write(t, "/run/user/1000/docker.sock", "") }},
 		{name: "rootless podman", found: rootless, pasted: true, given: func(t *testing.T, p *patient) {
