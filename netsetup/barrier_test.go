@@ -12,7 +12,10 @@ import (
 
 // Each route or rule that refuses the endpoint is named, and its command removes it; what leads there, or is about others, is none.
 func TestBarriers(t *testing.T) {
-	const uid = 1000
+	uid := uint32(1000)
+	if !manyUIDs(t) {
+		uid = 0
+	}
 	for _, tt := range []struct {
 		name string
 		made []string // by ip
@@ -41,6 +44,9 @@ func TestBarriers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := netns.New(t)
 			for _, command := range tt.made {
+				if strings.Contains(command, "uidrange") {
+					netns.Root(t)
+				}
 				ns.Run(t, "ip", strings.Fields(command)...)
 			}
 			find := func() (found []Barrier) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,6 +43,7 @@ var firewalls = []struct {
 
 // What is said of a firewall is what a container finds, in each mode and with each back end, and the command opens it.
 func TestListClosed(t *testing.T) {
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock"))
 	for _, backend := range []string{backendNFT, backendLegacy} {
 		_, err := exec.LookPath("/usr/sbin/" + backend)
 		netns.Need(t, backend, err)
@@ -156,6 +158,11 @@ func TestClosedBy(t *testing.T) {
 
 // Both back ends having rules is said, with commands that move one's rules over; one alone is not.
 func TestListBackends(t *testing.T) {
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock"))
+	for _, backend := range []string{backendNFT, backendLegacy} {
+		_, err := exec.LookPath("/usr/sbin/" + backend)
+		netns.Need(t, backend, err)
+	}
 	for _, tt := range []struct{ name, made, other string }{
 		{name: "none", made: "true"},
 		{name: "nft alone", made: "iptables-nft -A INPUT -p udp -j ACCEPT"},

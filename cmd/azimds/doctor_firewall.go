@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,7 +23,7 @@ func (p patient) checkRoutes(d *diagnosis) {
 		return
 	}
 	for _, b := range found {
-		d.found(kindRoute, "sudo "+b.Remove, "169.254.169.254 is refused by the %s", b.What)
+		d.found(kindRoute, withSudo(b.Remove), "169.254.169.254 is refused by the %s", b.What)
 	}
 }
 
@@ -44,7 +42,7 @@ func (p patient) checkBackends(ctx context.Context, d *diagnosis) {
 	if found.Other != "" {
 		commands := make([]string, len(found.Move))
 		for i, command := range found.Move {
-			commands[i] = "sudo " + strings.ReplaceAll(command, " | ", " | sudo ")
+			commands[i] = withSudo(command)
 		}
 		commands[0] += "   # shows them; the rest moves them"
 		d.found(kindBackends, strings.Join(commands, "\n"), "%s and %s both have rules; azimds uses %s and does not see those of %s",
@@ -72,11 +70,7 @@ func (p patient) checkBridges(ctx context.Context, d *diagnosis, s control.Statu
 	mode, port := inboundBy(p.config.Mode, s)
 	found, err := p.closed(ctx, names, mode, port)
 	if err != nil {
-		told := explain(err)
-		d.missed(what, told.Message, "sudo iptables -S INPUT")
-		if errors.Is(err, fs.ErrPermission) {
-			d.Unseen[len(d.Unseen)-1].Command = lastResort
-		}
+		d.missed(what, explain(err).Message, "sudo iptables -S INPUT")
 		return
 	}
 	for _, c := range found {
@@ -86,11 +80,24 @@ func (p patient) checkBridges(ctx context.Context, d *diagnosis, s control.Statu
 		}
 		if c.Unclear {
 			d.missed(fmt.Sprintf("whether %s lets containers of bridge %s in", by, c.Bridge),
-				fmt.Sprintf("The rules are too many-sided: perhaps %s drops them.", c.Rule), "sudo "+c.Open)
+				fmt.Sprintf("A rule has words that doctor does not know. Unless it lets them in, %s drops them.", c.Rule), listing(c))
 			continue
 		}
-		d.found(kindBridge, "sudo "+c.Open, "%s drops what containers of bridge %s ask 169.254.169.254: %s", by, c.Bridge, c.Rule)
+		d.found(kindBridge, withSudo(c.Open), "%s drops what containers of bridge %s ask 169.254.169.254: %s", by, c.Bridge, c.Rule)
 	}
+}
+
+// withSudo has each program of a command run by root.
+func withSudo(command string) string {
+	return "sudo " + strings.NewReplacer(" || ", " || sudo ", " | ", " | sudo ", "$(", "$(sudo ").Replace(command)
+}
+
+// listing is the command that shows all rules of a firewall.
+func listing(c netsetup.Closed) string {
+	if strings.HasPrefix(c.By, "nft") {
+		return "sudo nft list ruleset"
+	}
+	return "sudo " + c.By + " -S"
 }
 
 // redirected is the port in a rule that redirects.

@@ -23,6 +23,8 @@ func networkTests() []doctorTest {
 	ufw, maybe := closed, closed
 	ufw.Manager, ufw.Open = "ufw", "ufw allow in on br0 proto tcp to 10.8.0.1 port 981"
 	maybe.Unclear = true
+	firewalld := netsetup.Closed{Bridge: "br0", By: "nft, table inet firewalld", Manager: "firewalld", Rule: "rule 72 of chain filter_IN_public",
+		Open: `firewall-cmd --add-port=80/tcp --zone="$(firewall-cmd --get-zone-of-interface=br0 || firewall-cmd --get-default-zone)"`}
 	return []doctorTest{
 		{name: "a clock that is ahead", given: ahead(2*time.Hour, nil), found: []string{"clock"}, mended: ahead(0, nil)},
 		{name: "a clock that is behind", given: ahead(-5*time.Minute, nil), found: []string{"clock"}, mended: ahead(-5*time.Minute+time.Second, nil)},
@@ -65,6 +67,7 @@ func networkTests() []doctorTest {
 		{name: "a bridge that is open", given: served()},
 		{name: "a bridge that a rule closes", given: served(closed), found: []string{"bridge-firewall"}, mended: served()},
 		{name: "a bridge that ufw closes", given: served(ufw), found: []string{"bridge-firewall"}, mended: served()},
+		{name: "a bridge that firewalld closes", given: served(firewalld), found: []string{"bridge-firewall"}, mended: served()},
 		{name: "a bridge that is perhaps closed", given: served(maybe), mended: served(),
 			unseen: []string{"whether iptables-nft lets containers of bridge br0 in"}},
 		{name: "a bridge, and not root", mended: func(_ *testing.T, p *patient) { p.asRoot = true },
