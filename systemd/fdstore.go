@@ -14,9 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HolderUnit is the unit of the privileged half.
-const HolderUnit = "azimds-net.service"
-
 // Store gives the service manager a duplicate of a file, to keep while the service is restarted: FileDescriptorStoreMax= in
 // systemd.service(5). The name must have no colon. It does nothing without a NOTIFY_SOCKET.
 func Store(name string, file *os.File) error {
