@@ -27,6 +27,7 @@ type Config struct {
 	WorkloadIdentity  WorkloadIdentity
 	UsernamePassword  UsernamePassword
 	DeviceCode        DeviceCode
+	Pin               Pin
 	Emulated          Emulated
 	Limits            Limits
 }
@@ -124,6 +125,12 @@ type UsernamePassword struct {
 // DeviceCode adjusts [CredentialDeviceCode].
 type DeviceCode struct {
 	ClientID string // GUID of a public client; empty means the one that az signs in to
+}
+
+// Pin is the sign-in that a tool had when azimds was installed. What is empty is not pinned.
+type Pin struct {
+	Account string // a user principal name, or an application's client id
+	Tenant  string // GUID
 }
 
 // Emulated adjusts [CredentialEmulated]. An empty claim is left to the token source's own fixed value.

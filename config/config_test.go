@@ -109,6 +109,8 @@ func TestValues(t *testing.T) {
 		{"username-password.username", []string{"", "alice@contoso.com", "ä@b", "o'neil@x"}, []string{"alice", "a b@c", "@", "a@", "a@b@c", "a@b\x00"}},
 		{"notify", []string{"", "a && b"}, []string{"a\nb", "a\x00"}},
 		{"device-code.client-id", []string{"", someGUID}, []string{"app"}},
+		{"pin.account", []string{"", "alice@contoso.com", someGUID}, []string{"a b", "a\n"}},
+		{"pin.tenant", []string{"", someGUID}, []string{"contoso.com"}},
 		{"emulated.resource-id", []string{"", someResource, "/Subscriptions/x"}, []string{"/subscriptions/", "subscriptions/x", "/x"}},
 		{"ca-file", []string{"", "/etc/ca.pem"}, []string{"ca.pem", "~/ca.pem", "$HOME/ca.pem", "/a\x00b"}},
 		{"shadow-metadata", []string{"true", "false", "1", "0"}, []string{"", "yes", "on", "2"}},

@@ -138,6 +138,15 @@ var keys = []Key{
 		Doc:   "Public client to sign in to; empty means the one that `az` signs in to.",
 		value: text(func(c *Config) *string { return &c.DeviceCode.ClientID }, guid, "empty or a GUID")},
 
+	{Name: "pin.account", Example: "alice@contoso.com",
+		Doc: "Account that a tool such as `az` was signed in as when azimds was installed, a user or an application's client id: `azimds " +
+			"status` says where another is.",
+		value: text(func(c *Config) *string { return &c.Pin.Account }, signInName, "empty or the name of an account, without blanks")},
+	{Name: "pin.tenant", Example: "11111111-2222-3333-4444-555555555555",
+		Doc: "Tenant that it was signed in to: it is asked for tokens of that one where neither `tenant` nor `azure-cli.subscription` " +
+			"says which, and `azimds status` says where its sign-in is to another.",
+		value: text(func(c *Config) *string { return &c.Pin.Tenant }, guid, "empty or a GUID")},
+
 	{Name: "emulated.tenant", Example: "11111111-2222-3333-4444-555555555555",
 		Doc:   "Tenant id in emulated tokens; empty means a fixed one.",
 		value: text(func(c *Config) *string { return &c.Emulated.Tenant }, guid, "empty or a GUID")},

@@ -74,6 +74,8 @@ var settings = map[string]struct {
 		"username-password: {password-file: /run/p}", "/run/p", func(c *Config) { c.UsernamePassword.PasswordFile = "/run/p" }},
 	"device-code.client-id": {
 		"device-code: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.DeviceCode.ClientID = someGUID }},
+	"pin.account":          {"pin: {account: a@b.c}", "a@b.c", func(c *Config) { c.Pin.Account = "a@b.c" }},
+	"pin.tenant":           {"pin: {tenant: " + someGUID + "}", someGUID, func(c *Config) { c.Pin.Tenant = someGUID }},
 	"emulated.tenant":      {"emulated: {tenant: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.Tenant = someGUID }},
 	"emulated.client-id":   {"emulated: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.ClientID = someGUID }},
 	"emulated.object-id":   {"emulated: {object-id: " + someGUID + "}", someGUID, func(c *Config) { c.Emulated.ObjectID = someGUID }},

@@ -201,6 +201,8 @@ var (
 	variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 	// One sign with something on either side: Entra allows more kinds of names than are worth telling apart here.
 	principalForm = regexp.MustCompile(`^([^@\s\pC]+@[^@\s\pC]+)?$`)
+	// An account as tools name it: a principal's name, or an id.
+	signInForm = regexp.MustCompile(`^[^\s\pC]*$`)
 	// Beside portable names also those of directories: DOMAIN\name, name@domain, machine$.
 	accountForm = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.@$\\-]*$`)
 )
@@ -209,6 +211,7 @@ func guid(s string) bool         { return s == "" || guidForm.MatchString(s) }
 func tenant(s string) bool       { return guid(s) || domainForm.MatchString(s) }
 func subscription(s string) bool { return subscriptionForm.MatchString(s) }
 func principal(s string) bool    { return principalForm.MatchString(s) }
+func signInName(s string) bool   { return signInForm.MatchString(s) }
 func variable(s string) bool     { return s == "" || variableForm.MatchString(s) }
 func account(s string) bool      { return s == "" || accountForm.MatchString(s) }
 func command(s string) bool      { return !strings.ContainsAny(s, "\x00\n\r") }

@@ -133,7 +133,7 @@ func told(a azure.Account, err error) control.Account {
 		message, hint := control.Explain(err)
 		return control.Account{Error: message, Hint: hint}
 	}
-	return control.Account{Name: a.Name, Tenant: a.Tenant, Type: accountType(a.App)}
+	return control.Account{Name: a.Name, Tenant: a.Tenant, Type: accountType(a.App), SignedIn: a.SignedIn}
 }
 
 // accountType says whether an account is a person's: such tokens differ from a managed identity's.

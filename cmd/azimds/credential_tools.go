@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func newCLI(c config.Config) (lender, error) {
 		}
 	}
 	source, err := azure.NewCLI(azure.CLIOptions{
-		Tenant: c.Tenant, Subscription: c.AzureCLI.Subscription, Timeout: c.AzureCLI.Timeout,
+		Tenant: toolTenant(c), Subscription: c.AzureCLI.Subscription, Timeout: c.AzureCLI.Timeout,
 	})
 	if err != nil {
 		return lender{}, &configError{err: err}
@@ -57,7 +58,7 @@ func newCLI(c config.Config) (lender, error) {
 
 // newDeveloperCLI lends the login of the Azure Developer CLI.
 func newDeveloperCLI(c config.Config) (lender, error) {
-	source, err := azure.NewDeveloperCLI(azure.ToolOptions{Tenant: c.Tenant, Timeout: c.AzureCLI.Timeout})
+	source, err := azure.NewDeveloperCLI(azure.ToolOptions{Tenant: toolTenant(c), Timeout: c.AzureCLI.Timeout})
 	if err != nil {
 		return lender{}, &configError{err: err}
 	}
@@ -66,11 +67,20 @@ func newDeveloperCLI(c config.Config) (lender, error) {
 
 // newPowerShell lends the login of PowerShell's module Az.Accounts.
 func newPowerShell(c config.Config) (lender, error) {
-	source, err := azure.NewPowerShell(azure.ToolOptions{Tenant: c.Tenant, Timeout: c.AzureCLI.Timeout})
+	source, err := azure.NewPowerShell(azure.ToolOptions{Tenant: toolTenant(c), Timeout: c.AzureCLI.Timeout})
 	if err != nil {
 		return lender{}, &configError{err: err}
 	}
 	return newTool(source, source.Account, azure.FindPwsh)
+}
+
+// toolTenant is the tenant that a tool is asked for tokens of; empty means its own. The one that is pinned yields to whatever says
+// another, as a subscription does.
+func toolTenant(c config.Config) string {
+	if c.AzureCLI.Subscription != "" {
+		return c.Tenant
+	}
+	return cmp.Or(c.Tenant, c.Pin.Tenant)
 }
 
 // newTool lends the login of a program. azidentity looks for it in PATH alone, so what is elsewhere is added there. A missing

@@ -28,6 +28,7 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 			Requests: a.requests.Load(), Tokens: a.given.Load(), Failures: a.failures.Load(), Refused: a.refused.Load(),
 		},
 	}
+	s.Account.Drift = drift(supply.config.Pin, s.Account)
 	answer, err := a.ask(ctx, holder.Message{Kind: holder.KindAsk})
 	if err != nil {
 		return s, err

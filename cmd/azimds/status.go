@@ -64,7 +64,7 @@ func healthy(s control.Status) bool {
 	if s.Repairs != nil && (s.Repairs.Error != "" || len(s.Repairs.Fought) > 0) {
 		return false
 	}
-	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Down == nil && s.Paused.IsZero()
+	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Account.Drift == "" && s.Down == nil && s.Paused.IsZero()
 }
 
 // noAgent says that nothing runs, and what a dead agent left.
@@ -124,6 +124,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	if s.Account.Tenant != "" {
 		field("tenant", "%s", s.Account.Tenant)
+	}
+	if s.Account.Drift != "" {
+		field("drift", "%s; where that is meant, run: %s", s.Account.Drift, shellWords([]string{"sudo", "azimds", "install", "--user", s.Owner.Name, "--commit"}))
 	}
 	if s.Down != nil && s.Account.Error == "" {
 		field("no tokens", "for %s: %s", round(now.Sub(s.Down.Since)), withHint(s.Down.Reason, s.Down.Hint))

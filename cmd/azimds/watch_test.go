@@ -215,7 +215,7 @@ func TestStatusIsPrintable(t *testing.T) {
 	var out bytes.Buffer
 	s := control.Status{
 		Reason: odd, Source: odd, Zones: []control.Zone{{Name: odd, Problem: odd}}, Notes: []string{odd}, Residue: []string{odd}, Delta: []string{odd},
-		Account: control.Account{Error: odd, Tenant: odd}, Cached: []control.Cached{{Resource: odd, Identity: odd, Error: odd}},
+		Account: control.Account{Error: odd, Tenant: odd, Drift: odd}, Cached: []control.Cached{{Resource: odd, Identity: odd, Error: odd}},
 		Callers: []control.Activity{{User: odd, Resource: odd, Reason: odd}}, Others: []string{odd}, Down: &control.Down{Reason: odd, Hint: odd},
 		Repairs: &control.Repairs{Count: 1, Missing: []string{odd}, Fought: []string{odd}, Error: odd},
 	}

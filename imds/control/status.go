@@ -44,6 +44,9 @@ type Account struct {
 	Type   string `json:"type,omitempty"` // "user" or "app"
 	Error  string `json:"error,omitempty"`
 	Hint   string `json:"hint,omitempty"`
+
+	SignedIn string `json:"signed_in_tenant,omitempty"` // the tenant that a tool is signed in to, where that is known
+	Drift    string `json:"drift,omitempty"`            // in which way this is not the sign-in that azimds was installed with
 }
 
 // Cached is one token that is held, without the token.

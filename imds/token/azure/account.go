@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,9 +11,10 @@ import (
 
 // Account is whom a credential signs in as.
 type Account struct {
-	Name   string // a user principal name, or an application's client id
-	Tenant string // a tenant id
-	App    bool   // an application, whose tokens are as a managed identity's; else a person
+	Name     string // a user principal name, or an application's client id
+	Tenant   string // the tenant whose tokens are asked for
+	SignedIn string // the id of the tenant that a tool is signed in to, which may be another; empty where there is no tool
+	App      bool   // an application, whose tokens are as a managed identity's; else a person
 }
 
 // Account reads from az's profile as whom [CLI.Token] will ask; it starts no az. The error is a [token.Error] of kind
@@ -33,11 +35,10 @@ func (c *CLI) Account() (Account, error) {
 	if len(selected) != 1 {
 		return Account{}, nil
 	}
-	a := Account{Name: selected[0].User.Name, Tenant: selected[0].Tenant, App: selected[0].User.Type == "servicePrincipal"}
-	if c.tenant != "" {
-		a.Tenant = c.tenant
-	}
-	return a, nil
+	in := selected[0]
+	return Account{
+		Name: in.User.Name, Tenant: cmp.Or(c.tenant, in.Tenant), SignedIn: in.Tenant, App: in.User.Type == "servicePrincipal",
+	}, nil
 }
 
 // errSignedOut says that az has nobody to ask as.

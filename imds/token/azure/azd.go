@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,11 +60,10 @@ func (d *DeveloperCLI) Account() (Account, error) {
 	if err != nil || p.delegated {
 		return Account{}, nil //nolint:nilerr // azd itself says what is wrong with its files
 	}
-	a := Account{Name: p.user.ClientID, Tenant: p.user.TenantID, App: p.user.HomeAccountID == "" && p.user.ClientID != ""}
-	if d.tool.tenant != "" {
-		a.Tenant = d.tool.tenant
-	}
-	return a, nil
+	return Account{
+		Name: p.user.ClientID, Tenant: cmp.Or(d.tool.tenant, p.user.TenantID), SignedIn: p.user.TenantID,
+		App: p.user.HomeAccountID == "" && p.user.ClientID != "",
+	}, nil
 }
 
 // checkProfile answers from azd's files. What cannot be read is left to azd, and so is an azd that asks another program.

@@ -67,8 +67,9 @@ func (p *PowerShell) Account() (Account, error) {
 	if err != nil {
 		return Account{}, nil //nolint:nilerr // PowerShell itself says what is wrong with its context
 	}
-	a := Account{Name: c.Account.ID, App: c.Account.Type == "ServicePrincipal", Tenant: cmp.Or(p.tool.tenant, c.Tenant.ID)}
-	return a, nil
+	return Account{
+		Name: c.Account.ID, Tenant: cmp.Or(p.tool.tenant, c.Tenant.ID), SignedIn: c.Tenant.ID, App: c.Account.Type == "ServicePrincipal",
+	}, nil
 }
 
 // checkProfile answers from the saved context. A pwsh of its own, as each of ours is, knows no other.
