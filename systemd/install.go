@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ type Service struct {
 // File is a file of a machine.
 type File struct {
 	Text string
-	Mode uint32 // permissions
+	Mode fs.FileMode // permissions
 }
 
 // Host is what a machine has of azimds now.
@@ -26,8 +27,9 @@ type Host struct {
 	Files          map[string]File // those of [Places] that are there
 	Taken          []string        // other paths that begin like one of [Places] and are there: files kept before
 	Enabled        bool            // both services
+	AnyEnabled     bool            // one of them
 	Active         bool            // both services
-	Stirring       bool            // one of them is enabled, active, or on its way
+	AnyActive      bool            // one of them, or it is on its way
 	Group          bool            // the services' own group
 	Networkd       bool            // systemd-networkd runs
 	NetworkManager bool            // NetworkManager runs
@@ -112,10 +114,11 @@ func Install(s Service, h Host) (Plan, error) {
 // Uninstall is what takes an installation off h. It has no steps where there is none.
 func Uninstall(h Host) Plan {
 	var p Plan
-	if h.Stirring {
-		p.Steps = append(p.Steps,
-			Run{systemctl("disable", both...), systemctl("enable", both...)},
-			Run{systemctl("stop", both...), systemctl("start", both...)})
+	if h.AnyEnabled {
+		p.Steps = append(p.Steps, Run{systemctl("disable", both...), systemctl("enable", both...)})
+	}
+	if h.AnyActive {
+		p.Steps = append(p.Steps, Run{systemctl("stop", both...), systemctl("start", both...)})
 	}
 	changed := map[string]bool{}
 	for _, place := range slices.Backward(Places()) {
@@ -124,8 +127,9 @@ func Uninstall(h Host) Plan {
 			continue
 		}
 		changed[place] = true
-		p.Steps = append(p.Steps, h.away(place))
-		if strings.HasSuffix(place, dropIn) {
+		step := h.away(place)
+		p.Steps = append(p.Steps, step)
+		if _, gone := step.(Remove); gone && strings.HasPrefix(place, unitFolder) && strings.HasSuffix(place, dropIn) {
 			p.Steps = append(p.Steps, Remove{path.Dir(place)})
 		}
 	}
@@ -241,4 +245,6 @@ func (h Host) keep(place string) Keep {
 	return Keep{place, as}
 }
 
-func systemctl(verb string, units ...string) []string { return append([]string{"systemctl", verb}, units...) }
+func systemctl(verb string, units ...string) []string {
+	return append([]string{"systemctl", verb}, units...)
+}

@@ -54,7 +54,15 @@ func (k Keep) String() string {
 func (r Remove) String() string { return fmt.Sprintf("remove %s\n", r.Path) }
 
 // String implements [Step].
-func (r Run) String() string { return fmt.Sprintf("run %s\n", strings.Join(r.Args, " ")) }
+func (r Run) String() string {
+	words := make([]string, len(r.Args))
+	for i, w := range r.Args {
+		if words[i] = w; strings.Contains(w, " ") {
+			words[i] = "'" + w + "'"
+		}
+	}
+	return "run " + strings.Join(words, " ") + "\n"
+}
 
 // Plan is what is done, in this order. When a step fails, those before it are taken back, the last first, and then Recover is run.
 type Plan struct {
@@ -72,7 +80,7 @@ func (p Plan) String() string {
 }
 
 // signature begins the first line of each file that is written, which ends with the digest of all that follows.
-const signature = `# Written by "azimds install" and removed by "azimds uninstall". Changes belong elsewhere: sha256:`
+const signature = `# Written by "azimds install", removed by "azimds uninstall". Put changes in a file of your own. sha256:`
 
 // signed is a file's text below a first line of our own.
 func signed(text string) string {

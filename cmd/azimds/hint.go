@@ -154,7 +154,7 @@ func explainAgent(err error, f *holder.Failure) {
 // explainRoot speaks about what needs root.
 func explainRoot(err error, f *holder.Failure) {
 	switch {
-	case errors.Is(err, errNeedRoot):
+	case errors.Is(err, errNeedRoot), errors.Is(err, errInstallNeedsRoot):
 		f.Hint = commandLine("sudo", "azimds")
 	case errors.Is(err, exec.ErrNotFound) && strings.Contains(err.Error(), "sudo"):
 		f.Message = "the network part needs root, and sudo was not found"
