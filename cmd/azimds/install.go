@@ -55,7 +55,8 @@ which "systemctl reload azimds" reads anew.`,
 		if err := (site{root: "/", out: out}).apply(ctx, i.plan); err != nil {
 			return fmt.Errorf("installing azimds: %w", err)
 		}
-		fmt.Fprintf(out, "\nazimds is installed for %s. To take it away again: %s\n\n", i.owner, commandAsRoot("azimds uninstall --commit"))
+		i.printNotes(out)
+		fmt.Fprintf(out, "\nazimds is installed for %s. To take it away again: azimds uninstall --commit\n\n", i.owner)
 		return i.showStatus(ctx, out)
 	}
 	return cmd
@@ -91,7 +92,7 @@ func prepareInstall(ctx context.Context, cmd *cobra.Command) (*installation, err
 		return nil, err
 	}
 	holderSettings, serverSettings := serviceSettings(cmd, owner)
-	c, err := holderConfig(holderSettings)
+	c, err := holderConfig(given(cmd))
 	if err != nil {
 		return nil, err
 	}
@@ -138,30 +139,36 @@ func serviceSettings(cmd *cobra.Command, owner holder.Owner) (holderSettings, se
 	return holderSettings, serverSettings
 }
 
-// holderConfig is the configuration that the holder is going to have.
-func holderConfig(environ []string) (config.Config, error) {
-	loaded, err := config.Load(config.Sources{System: config.SystemFile, Environ: environ, RootOnly: true})
+// holderConfig is the configuration that the holder is going to have: these flags and the machine's file.
+func holderConfig(flags map[string]string) (config.Config, error) {
+	loaded, err := config.Load(config.Sources{System: config.SystemFile, Flags: flags, RootOnly: true})
 	if err != nil {
 		return config.Config{}, &configError{err: err, flag: "azimds install"}
 	}
 	return loaded.Config, nil
 }
 
-// nothingInTheWay looks for another agent, and for what would keep the holder from starting.
+// nothingInTheWay looks for another agent, and, as root alone can, for what would keep the holder from starting. What a dead agent
+// left, which a holder removes before it looks, is not to be removed by a look.
 func nothingInTheWay(ctx context.Context, c config.Config) error {
-	if os.Geteuid() == 0 {
-		state, err := holder.LockState()
-		if err != nil {
-			return err
+	if os.Geteuid() != 0 {
+		if status, err := askStatus(ctx); err == nil {
+			return &holder.LockedError{PID: status.Holder}
 		}
-		if err := state.Remove(); err != nil {
-			return err
-		}
-	} else if status, err := askStatus(ctx); err == nil {
-		return &holder.LockedError{PID: status.Holder}
+		return nil
+	}
+	state, err := holder.LockState()
+	if err != nil {
+		return err
+	}
+	if err := state.Remove(); err != nil {
+		return err
 	}
 	want, err := wanted(c)
 	if err != nil {
+		return err
+	}
+	if left, err := leftBehind(ctx); err != nil || len(left) > 0 {
 		return err
 	}
 	_, _, err = netsetup.Choose(ctx, want)
@@ -187,9 +194,7 @@ func commandAsRoot(command string) string {
 func (i *installation) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "azimds would be installed for %s:\n\n%s\n%s", i.owner, i.plan, i.consequences())
-	for _, note := range i.notes {
-		fmt.Fprintf(&b, "\nNote: %s\n", note)
-	}
+	i.printNotes(&b)
 	words := typed()
 	if !slices.ContainsFunc(words, func(w string) bool { return w == "--user" || strings.HasPrefix(w, "--user=") }) {
 		words = append(words, "--user", unitUser(i.owner))
@@ -197,6 +202,12 @@ func (i *installation) print(w io.Writer) error {
 	fmt.Fprintf(&b, "\nNothing has been done. This does it:\n  %s --commit\n", commandAsRoot(shellWords(append([]string{"azimds"}, words...))))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (i *installation) printNotes(w io.Writer) {
+	for _, note := range i.notes {
+		fmt.Fprintf(w, "\nNote: %s\n", note)
+	}
 }
 
 // consequences is what changes for the person.

@@ -83,8 +83,8 @@ func lookAtHost(ctx context.Context, root string) (systemd.Host, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err == nil && !info.Mode().IsRegular() {
-			err = fmt.Errorf("%q is no regular file", at)
+		if err == nil && !info.Mode().IsRegular() { // such as a mask
+			err = &config.Mendable{Err: fmt.Errorf("%q is no regular file", at), With: "sudo systemctl unmask " + filepath.Base(at)}
 		}
 		if err != nil {
 			return h, fmt.Errorf("looking at what is installed: %w", err)
