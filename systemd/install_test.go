@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,9 +36,7 @@ func after(t *testing.T, s Service, h Host) Host {
 		t.Fatal(err)
 	}
 	files := map[string]File{}
-	for path, f := range h.Files {
-		files[path] = f
-	}
+	maps.Copy(files, h.Files)
 	for _, step := range p.Steps {
 		switch step := step.(type) {
 		case Write:

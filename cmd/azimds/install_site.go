@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,12 +37,12 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
+// portableName is a login name that means the same to all that read a unit.
+var portableName = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z._-]*$`)
+
 // unitUser is a user as a unit names one: a name that is not portable by its number.
 func unitUser(o holder.Owner) string {
-	odd := func(r rune) bool {
-		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("._-", r))
-	}
-	if o.Name == "" || strings.ContainsFunc(o.Name, odd) {
+	if !portableName.MatchString(o.Name) {
 		return strconv.FormatUint(uint64(o.UID), 10)
 	}
 	return o.Name
@@ -218,13 +219,16 @@ func (s site) do(ctx context.Context, step systemd.Step) ([]func() error, error)
 	}
 }
 
+// folderMode is that of folders with units: everybody may read them, as systemd has it.
+const folderMode = 0o755
+
 // write puts a file in its place at once, whole, and makes the folder that it is in.
 func (s site) write(path string, text []byte, mode fs.FileMode) ([]func() error, error) {
 	var undo []func() error
 	folder := filepath.Dir(path)
-	if err := os.Mkdir(folder, 0o755); err == nil {
+	if err := os.Mkdir(folder, folderMode); err == nil {
 		undo = append(undo, func() error { return os.Remove(folder) })
-		if err := os.Chmod(folder, 0o755); err != nil { // whatever root's umask is
+		if err := os.Chmod(folder, folderMode); err != nil { // whatever root's umask is
 			return undo, fmt.Errorf("making folder: %w", err)
 		}
 	} else if !errors.Is(err, fs.ErrExist) {
@@ -302,7 +306,7 @@ func run1(ctx context.Context, args []string) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("running %q: %w: %s", strings.Join(args, " "), err, shortened(out))
+	err = fmt.Errorf("running %q: %w: %s", strings.Join(args, " "), err, strings.TrimRight(shortened(out), "."))
 	if args[0] != "systemctl" {
 		return err
 	}
