@@ -227,9 +227,10 @@ DefaultAzureCredential and its like ask it before the sign-ins of developer tool
 
 // statusAttempts is how often the server is asked: on a machine that is busy with the start of services, the first answer may take too
 // long.
-const statusAttempts = 5
+const statusAttempts = 3
 
-// showStatus prints what the server that has just started says of itself.
+// showStatus prints what the server that has just started says of itself. It has said that it is ready: one that takes longer to say
+// more is installed all the same.
 func (i *installation) showStatus(ctx context.Context, w io.Writer) error {
 	var errs []error
 	for range statusAttempts {
@@ -239,5 +240,6 @@ func (i *installation) showStatus(ctx context.Context, w io.Writer) error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	_, err := fmt.Fprintf(w, "Its status could not be had yet: %v\n  azimds status\n", errors.Join(errs...))
+	return err
 }

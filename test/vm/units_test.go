@@ -53,6 +53,7 @@ part alice; ask alice
 part bob; ask bob
 part reload; try systemctl reload azimds; systemctl is-active azimds; ask alice
 part again; try azimds install --user alice --credential emulated --mode iptables --commit
+part other mode; try azimds install --user alice --credential emulated --mode dummy --commit; ip -br addr show azimds0; ask alice; ask bob
 part uninstall plan; try su alice -c 'azimds uninstall'
 part alice still; ask alice
 part uninstall; echo '# mine' >>/etc/systemd/system/azimds.service; try azimds uninstall --commit
@@ -92,8 +93,8 @@ func TestUnits(t *testing.T) {
 		"kept":                        "# mine\n",
 		"uninstalling leaves nothing": "",
 		"uninstall again":             "azimds is not installed as a service: nothing to do\nexit 0\n",
-		"server": "Uid: 1000 1000 1000 1000\nGroups: 1000 65530 \nNoNewPrivs: 1\nCapPrm: 0000000000000000\n" +
-			"CapBnd: 0000000000000000\n",
+		"server": "Uid: 1000 1000 1000 1000\nGroups: 1000 65530 \nCapPrm: 0000000000000000\n" +
+			"CapBnd: 0000000000000000\nNoNewPrivs: 1\n",
 	} {
 		if diff := cmp.Diff(want, got[name]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -102,10 +103,11 @@ func TestUnits(t *testing.T) {
 	for name, wants := range map[string][]string{
 		"plan":           {"write /etc/systemd/system/azimds.service (mode 0644)\n", "    User=alice\n", "  sudo azimds install", "--user alice --commit\n", "exit 0\n"},
 		"fails":          {"what was done has been taken back", "journalctl", "exit 1\n"},
-		"install":        {"run systemctl restart azimds-net.service azimds.service\n", "azimds is installed for alice (uid 1000)", "mode        iptables", "exit 0\n"},
+		"install":        {"run systemctl restart azimds-net.service azimds.service\n", "azimds is installed for alice (uid 1000)", "exit 0\n"},
 		"alice":          {"a token", "exit 0\n"},
 		"bob":            {"Couldn't connect", "exit 7\n"},
 		"reload":         {"exit 0\nactive\n", "a token", "exit 0\n"},
+		"other mode":     {"run systemctl restart azimds-net.service azimds.service\n", "169.254.169.254/32", "a token", "exit 0\n", "exit 7\n"},
 		"uninstall plan": {"run systemctl stop", "sudo azimds uninstall --commit", "exit 0\n"},
 		"alice still":    {"a token", "exit 0\n"},
 		"uninstall":      {"keep /etc/systemd/system/azimds.service as /etc/systemd/system/azimds.service.saved", "exit 0\n"},
