@@ -51,7 +51,9 @@ func notifyWith(state string, file *os.File) error {
 		_, err = conn.Write([]byte(state))
 	} else {
 		err = withFD(conn, func(to int) error { // net.UnixConn sends no rights on a connected socket of this type
-			return withFD(file, func(fd int) error { return unix.Sendmsg(to, []byte(state), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL) })
+			return withFD(file, func(fd int) error {
+				return unix.Sendmsg(to, []byte(state), unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL)
+			})
 		})
 	}
 	if err != nil {
