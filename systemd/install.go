@@ -55,6 +55,9 @@ const fileMode = 0o644
 // both are the services, in the order in which they start.
 var both = []string{HolderUnit, ServerUnit}
 
+// ServerSettings is where the server's settings are. Who finds it there finds azimds installed.
+const ServerSettings = unitFolder + ServerUnit + dropIn
+
 // Places are the files that an installation may write.
 func Places() []string {
 	return []string{

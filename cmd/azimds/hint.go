@@ -17,6 +17,7 @@ import (
 	"azimds/imds/token"
 	"azimds/netsetup"
 	"azimds/netsetup/holder"
+	"azimds/systemd"
 )
 
 // Exit codes, as the reference lists them.
@@ -138,7 +139,7 @@ func explainAgent(err error, f *holder.Failure) {
 		f.Hint = "azimds config init -   # prints it instead"
 	case errors.Is(err, control.ErrNoAgent):
 		f.Message = "no azimds runs in this network namespace"
-		f.Hint = "azimds run"
+		f.Hint = startHint()
 	case errors.Is(err, holder.ErrNoHolder):
 		f.Message = "nothing holds an interception in this network namespace for a server"
 		f.Hint = "sudo azimds net up   # or all in one: azimds run"
@@ -163,6 +164,14 @@ func explainRoot(err error, f *holder.Failure) {
 		f.Message = "sudo did not start the network part, which needs root"
 		f.Hint = asRoot()
 	}
+}
+
+// startHint is how an agent is started here.
+func startHint() string {
+	if _, err := os.Stat(systemd.ServerSettings); err == nil {
+		return "sudo systemctl start azimds   # and why it does not run: journalctl -u azimds-net -u azimds"
+	}
+	return "azimds run"
 }
 
 // holdersUser is the user for whom an interception is held.

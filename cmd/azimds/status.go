@@ -87,7 +87,7 @@ func noAgent(cmd *cobra.Command, asJSON bool) error {
 	for _, what := range report.Residue {
 		fmt.Fprintf(cmd.OutOrStdout(), "  left behind: %s\n", what)
 	}
-	hint := "azimds run"
+	hint := startHint()
 	if len(report.Residue) > 0 {
 		hint = "sudo azimds cleanup"
 	}

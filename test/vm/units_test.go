@@ -34,6 +34,15 @@ iptables -t nat -S >/dev/null # tables are listed from now on
 machine >/tmp/before
 part plan; try su alice -c 'azimds install --credential emulated --mode iptables'
 part plan changes nothing; machine | diff /tmp/before -
+part no such user; try azimds install --user carol --credential emulated --commit
+part nobody; try azimds install --credential emulated --commit
+part no az; try azimds install --user alice --commit
+part no root; try su alice -c 'azimds install --credential emulated --commit'
+part no mode; try azimds install --user alice --credential emulated --mode tun --commit
+part group; groupadd -g 65530 other; try azimds install --user alice --credential emulated --commit; groupdel other
+part beside another; azimds run --detach --user alice --credential emulated --mode loopback >/dev/null
+try azimds install --user alice --credential emulated --commit; azimds stop; rm -rf /run/azimds
+part refusals change nothing; machine | diff /tmp/before -
 part fails
 mkdir /etc/systemd/system/azimds.service.d
 printf '[Service]\nExecStartPre=/bin/false\n' >/etc/systemd/system/azimds.service.d/fails.conf
@@ -86,6 +95,7 @@ func TestUnits(t *testing.T) {
 	got := parts(r.Output)
 	for name, want := range map[string]string{
 		"plan changes nothing":        "",
+		"refusals change nothing":     "",
 		"failing changes nothing":     "",
 		"states":                      "enabled\nenabled\nactive\nactive\n",
 		"verify":                      "exit 0\n",
@@ -102,6 +112,13 @@ func TestUnits(t *testing.T) {
 	}
 	for name, wants := range map[string][]string{
 		"plan":           {"write /etc/systemd/system/azimds.service (mode 0644)\n", "    User=alice\n", "  sudo azimds install", "--user alice --commit\n", "exit 0\n"},
+		"no such user":   {"carol", "getent passwd", "exit 1\n"},
+		"nobody":         {"--user", "azimds install --help", "exit 2\n"},
+		"no az":          {"neither in PATH nor where", "exit 1\n"},
+		"no root":        {"needs root", "sudo azimds install", "exit 1\n"},
+		"no mode":        {"mode", "azimds install --help", "exit 2\n"},
+		"group":          {"other", "getent group 65530", "exit 1\n"},
+		"beside another": {"another azimds, process ", "exit 1\n"},
 		"fails":          {"what was done has been taken back", "journalctl", "exit 1\n"},
 		"install":        {"run systemctl restart azimds-net.service azimds.service\n", "azimds is installed for alice (uid 1000)", "exit 0\n"},
 		"alice":          {"a token", "exit 0\n"},
