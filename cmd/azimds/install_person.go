@@ -123,10 +123,9 @@ func loginEnviron(ctx context.Context, o holder.Owner) ([]string, error) {
 	if err != nil {
 		return environ, err
 	}
-	cmd := exec.Command(shell, "-c", `printf '\000'; env -0`)
-	cmd.Args[0] = "-" + filepath.Base(shell) // how login(1) tells a shell what it is
-	cmd.Env = append(baseEnviron(o, shell), environ...)
-	out, err := runAs(ctx, o, cmd)
+	name := "-" + filepath.Base(shell) // how login(1) tells a shell what it is
+	login := command{shell, []string{name, "-c", `printf '\000'; env -0`}, append(baseEnviron(o, shell), environ...)}
+	out, _, err := runAs(ctx, o, login)
 	if err != nil {
 		return environ, err
 	}
@@ -165,35 +164,52 @@ func shellOf(ctx context.Context, o holder.Owner) (string, error) {
 	return shell, nil
 }
 
-// runAs runs a command as the user, apart from this terminal and for a limited time, and returns what it printed.
-func runAs(ctx context.Context, o holder.Owner, cmd *exec.Cmd) ([]byte, error) {
+// command is a program for runAs.
+type command struct {
+	path    string
+	args    []string // with the name that it is told to have
+	environ []string
+}
+
+// runAs runs a command as the user, apart from this terminal and for a limited time, and returns what it printed. What it leaves
+// running may hold its output and is not waited for.
+func runAs(ctx context.Context, o holder.Owner, c command) (out, said []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, personLimit)
 	defer cancel()
-	cmd.Dir = "/"
+	cmd := exec.CommandContext(ctx, c.path)
+	cmd.Args, cmd.Env, cmd.Dir = c.args, c.environ, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() == 0 {
 		groups, err := readGroupIDs()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		cmd.SysProcAttr.Credential = groups.credential(o)
 	}
-	out, err := cmd.StdoutPipe()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	var stdout, stderr head
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
+	if ended := context.Cause(ctx); ended != nil {
+		err = ended
+	}
 	if err != nil {
-		return nil, fmt.Errorf("running %q as %s: %w", cmd.Path, o, err)
+		err = fmt.Errorf("running %q as %s: %w", c.path, o, err)
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("running %q as %s: %w", cmd.Path, o, err)
-	}
-	end := context.AfterFunc(ctx, func() { // with what it started, which may hold the pipe
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	})
-	defer end()
-	text, readErr := io.ReadAll(io.LimitReader(out, personOutput))
-	if err := errors.Join(readErr, cmd.Wait(), context.Cause(ctx)); err != nil {
-		return text, fmt.Errorf("running %q as %s: %w", cmd.Path, o, err)
-	}
-	return text, nil
+	return stdout.b.Bytes(), stderr.b.Bytes(), err
+}
+
+// head keeps the beginning of what is written to it.
+type head struct{ b bytes.Buffer }
+
+// Write implements [io.Writer].
+func (h *head) Write(p []byte) (int, error) {
+	h.b.Write(p[:min(len(p), personOutput-h.b.Len())])
+	return len(p), nil
 }
 
 // preview is what a server with this environment would find.
@@ -216,13 +232,9 @@ func (p preview) pins() []string {
 
 // previewAs has this program look, as the user and with the environment that the server is going to have.
 func previewAs(ctx context.Context, o holder.Owner, environ []string) (preview, error) {
-	cmd := exec.Command("/proc/self/exe", "preview")
-	cmd.Env = append(baseEnviron(o, "/bin/sh"), environ...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := runAs(ctx, o, cmd)
+	out, said, err := runAs(ctx, o, command{"/proc/self/exe", []string{"azimds", "preview"}, append(baseEnviron(o, "/bin/sh"), environ...)})
 	if err != nil {
-		return preview{}, fmt.Errorf("looking at the sign-in of %s: %w: %s", o, err, shortened(said.Bytes()))
+		return preview{}, fmt.Errorf("looking at the sign-in of %s: %w: %s", o, err, shortened(said))
 	}
 	var p preview
 	if err := json.Unmarshal(out, &p); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,11 +73,33 @@ func TestLoginEnviron(t *testing.T) {
 	if path := valueOf(environ, "PATH"); !strings.HasPrefix(path, "/opt/az/bin:") {
 		t.Errorf("PATH = %q", path)
 	}
+	put(t, profile, "setsid sleep 600 & echo $! >$HOME/pid\nexport AZURE_CONFIG_DIR=/left\n", 0o600)
+	environ, err = loginEnviron(t.Context(), owner)
+	if err != nil || valueOf(environ, "AZURE_CONFIG_DIR") != "/left" {
+		t.Errorf("of a shell that leaves something running: %v", err)
+	}
+	endLeft(t, filepath.Join(owner.Home, "pid"))
 	put(t, profile, "sleep 600 & wait\n", 0o600)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := loginEnviron(ctx, owner); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("of a shell that does not end: %v", err)
+	}
+}
+
+// endLeft ends the process with the number in a file.
+func endLeft(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -63,10 +63,14 @@ part bob; ask bob
 part reload; try systemctl reload azimds; systemctl is-active azimds; ask alice
 part again; try azimds install --user alice --credential emulated --mode iptables --commit
 part other mode; try azimds install --user alice --credential emulated --mode dummy --commit; ip -br addr show azimds0; ask alice; ask bob
+part legacy; update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy
+rmmod iptable_nat iptable_filter ip_tables 2>/dev/null; lsmod | grep -c '^ip_tables'
+try azimds install --user alice --credential emulated --mode iptables --commit; ask alice; ask bob
 part uninstall plan; try su alice -c 'azimds uninstall'
 part alice still; ask alice
 part uninstall; echo '# mine' >>/etc/systemd/system/azimds.service; try azimds uninstall --commit
 part kept; cat /etc/systemd/system/azimds.service.saved | tail -1; rm /etc/systemd/system/azimds.service.saved
+update-alternatives --quiet --auto iptables
 part uninstalling leaves nothing; machine | diff /tmp/before -
 part uninstall again; try azimds uninstall --commit
 `
@@ -125,6 +129,7 @@ func TestUnits(t *testing.T) {
 		"bob":            {"Couldn't connect", "exit 7\n"},
 		"reload":         {"exit 0\nactive\n", "a token", "exit 0\n"},
 		"other mode":     {"run systemctl restart azimds-net.service azimds.service\n", "169.254.169.254/32", "a token", "exit 0\n", "exit 7\n"},
+		"legacy":         {"0\n", "azimds is installed", "a token", "exit 0\n", "exit 7\n"}, // the module is none that the holder could load
 		"uninstall plan": {"run systemctl stop", "sudo azimds uninstall --commit", "exit 0\n"},
 		"alice still":    {"a token", "exit 0\n"},
 		"uninstall":      {"keep /etc/systemd/system/azimds.service as /etc/systemd/system/azimds.service.saved", "exit 0\n"},
