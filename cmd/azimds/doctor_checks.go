@@ -86,7 +86,7 @@ func (p patient) checkStatus(ctx context.Context, d *diagnosis, s control.Status
 			d.found(kindContested, fightFinder, "something removes again and again what this makes: %s", what)
 		}
 		if s.Repairs.Error != "" {
-			d.found(kindUnmended, again, "the agent cannot put back what is missing: %s", s.Repairs.Error)
+			d.found(kindUnmended, cmp.Or(s.Repairs.Hint, again), "the agent cannot put back what is missing: %s", s.Repairs.Error)
 		}
 	}
 	for _, z := range s.Zones {

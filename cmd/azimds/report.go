@@ -62,7 +62,7 @@ func repairsOf(r *holder.Repairs) *control.Repairs {
 	if r == nil {
 		return nil
 	}
-	return &control.Repairs{Count: r.Count, Last: r.Last, Missing: r.Missing, Fought: r.Over, Error: r.Error, Next: r.Next}
+	return &control.Repairs{Count: r.Count, Last: r.Last, Missing: r.Missing, Fought: r.Over, Error: r.Error, Hint: r.Hint, Next: r.Next}
 }
 
 // zoneStates are the bridges that are configured and there.

@@ -73,6 +73,7 @@ type Repairs struct {
 	Missing []string  `json:"missing,omitempty"` // and what
 	Fought  []string  `json:"fought,omitempty"`  // what something removes again and again
 	Error   string    `json:"error,omitempty"`   // why something cannot be put back now
+	Hint    string    `json:"hint,omitempty"`    // a command that mends it
 	Next    time.Time `json:"next,omitzero"`     // when that is tried again, where it is not at once
 }
 

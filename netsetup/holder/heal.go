@@ -18,6 +18,7 @@ type Repairs struct {
 	Missing []string  `json:"missing,omitempty"` // and what: commands of ip and iptables
 	Over    []string  `json:"over,omitempty"`    // what something takes away again and again
 	Error   string    `json:"error,omitempty"`   // why it could not be put back; "" when it was
+	Hint    string    `json:"hint,omitempty"`    // and a command that mends it, where there is one
 	Next    time.Time `json:"next,omitzero"`     // when it is tried again, where that is not at once
 }
 
@@ -164,10 +165,11 @@ func (h *healer) note(what []string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := &h.repairs
-	r.Over, r.Error, r.Next = h.fights.over(now), "", time.Time{}
+	r.Over, r.Error, r.Hint, r.Next = h.fights.over(now), "", "", time.Time{}
 	switch {
 	case err != nil:
-		r.Error = err.Error()
+		failure := h.holder.options.Explain(err)
+		r.Error, r.Hint = failure.Message, failure.Hint
 	case len(what) > 0:
 		r.Count, r.Last, r.Missing = r.Count+1, now, what
 	}

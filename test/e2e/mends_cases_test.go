@@ -163,7 +163,17 @@ func agentIllnesses() []illness {
 	az := strings.ReplaceAll(azScript, "PROFILE", fmt.Sprintf(azSigned, "pat@contoso.example", "user"))
 	const answers = "azimds answers at"
 	return []illness{
-		{id: "missing", serves: answers, end: "azimds stop", given: serving("--credential emulated --mode iptables", "iptables -t nat -F AZIMDS")},
+		{id: "missing", serves: answers, end: "azimds stop", given: func(t *testing.T, w *world) {
+			w.background(t, "AZIMDSTEST_WITHOUT=heal "+filepath.Join(bin, "azimds-stop")+" run --credential emulated --mode iptables", answers, "azimds stop || true")
+			w.must(t, "iptables -t nat -F AZIMDS")
+		}},
+		{id: "contested", reason: "who takes it away is to be found with the commands, and ended", given: serving("--credential emulated --mode iptables",
+			"for n in $(seq 600); do ! azimds status | grep -q contested || exit 0; "+
+				"! iptables -t nat -S AZIMDS | grep -q REDIRECT || iptables -t nat -F AZIMDS; sleep 0.1; done; exit 1"),
+			byHand: after("azimds stop")},
+		{id: "not-mended", later: true, given: serving("--credential emulated --mode loopback",
+			"ip address delete 169.254.169.254/32 dev lo; ip address add 169.254.169.254/32 dev lo; "+
+				"for n in $(seq 600); do ! azimds status | grep -q 'not mended' || exit 0; sleep 0.1; done; exit 1")},
 		{id: "no-server", serves: answers, end: "azimds net down", given: func(t *testing.T, w *world) {
 			w.background(t, "azimds net up --mode loopback --credential emulated", "held for", "azimds net down")
 		}},
