@@ -1,13 +1,10 @@
 package systemd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -69,25 +66,4 @@ func withFD(of syscall.Conn, f func(fd int) error) error {
 		return err
 	}
 	return errors.Join(raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
-}
-
-// Restarting tells whether the service manager has a job to start the unit again once it has stopped, as systemctl restart makes
-// one. Of a service that is about to be restarted because it has failed it says no. It asks systemctl(1).
-func Restarting(ctx context.Context, unit string) (bool, error) {
-	job, err := show(ctx, "Job", unit)
-	if err != nil || job == "" || job == "0" {
-		return false, err
-	}
-	kind, err := show(ctx, "JobType", job)
-	return kind == "restart" || kind == "try-restart", err
-}
-
-// show is a property of a unit, or of a job by its number; "" where there is none.
-func show(ctx context.Context, property, of string) (string, error) {
-	cmd := exec.CommandContext(ctx, "systemctl", "show", "--property="+property, "--value", of)
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("asking systemctl for %q of %q: %w", property, of, err)
-	}
-	return strings.TrimSpace(string(out)), nil
 }

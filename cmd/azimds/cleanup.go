@@ -39,11 +39,11 @@ it removed. It refuses while an agent lives.`,
 
 // cleanupAfterService is what the holder's unit does when the holder has ended, however it has.
 func cleanupAfterService(cmd *cobra.Command) error {
-	restarting, err := systemd.Restarting(cmd.Context(), systemd.HolderUnit)
+	restarted, err := restarting(cmd.Context(), systemd.HolderUnit)
 	if err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "azimds: whether the service is restarted is not known: %v\n", err)
 	}
-	if restarting {
+	if restarted {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), stopLimit)
