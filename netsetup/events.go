@@ -78,13 +78,13 @@ func subscribe(protocol int, groups ...int) (*os.File, error) {
 // Follow calls do with a channel that has something in it when something has changed since it was last received from. It keeps
 // the calling goroutine's thread to itself, in the namespace: what do does is done there. It returns when do does. Nothing
 // else of w is called after it.
-func (w *Watch) Follow(do func(changed <-chan struct{})) error {
+func (w *Watch) Follow(do func(changed <-chan struct{})) (err error) {
 	changed := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
 	defer w.netns.Close()
 	defer reading.Wait()
-	defer w.closeSources()
+	defer func() { err = errors.Join(err, w.closeSources()) }() // which ends the reading
 	defer cancel()
 	runtime.LockOSThread() // never unlocked where it is in another namespace than it was: the thread ends with the goroutine
 	moved, err := enter(w.netns)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os/exec"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,6 +109,46 @@ func TestDummyLinkMadeAgain(t *testing.T) {
 	answer(t, ns, "ours", listenerOf(t, dummyPlan))
 	if word := whoAnswers(t, ns); word != "ours" {
 		t.Errorf("a new listener: %q", word)
+	}
+}
+
+// A link that somebody deleted is made again, with a listener that is handed over and answers; one that is down is set up, and its
+// listener kept.
+func TestDummyMended(t *testing.T) {
+	ns := netns.New(t)
+	p := preceding(refusing(dummyPlan))
+	up(t, ns, p)
+	ln := listening(t, ns, p)
+	for _, damage := range []string{"ip link del azimds0", "ip link set azimds0 down", "ip addr flush dev azimds0", "ip link del azimds0; iptables -t nat -F"} {
+		ns.Run(t, "sh", "-ec", damage)
+		var next *net.TCPListener
+		do(t, ns, func() error {
+			found, err := NewHost(Options{}).Mend(t.Context(), p, ln, func(ln *net.TCPListener) error {
+				if now := check(t, ns, p); !slices.Contains(now.Delta, p.addresses()[0].adding()) {
+					t.Errorf("%s: the listener is handed over late: %+v", damage, now)
+				}
+				next = ln
+				return nil
+			})
+			if len(found.Missing) == 0 {
+				t.Errorf("%s: nothing was missing", damage)
+			}
+			return err
+		})
+		if deleted := strings.Contains(damage, "link del"); deleted != (next != nil) {
+			t.Fatalf("%s: the new listener is %v", damage, next)
+		}
+		if next != nil {
+			ln = next
+			t.Cleanup(func() { next.Close() })
+		}
+		if said := dialIn(t, ns, p.Endpoint.String()); said != "connected" {
+			t.Errorf("%s: a client: %s", damage, said)
+		}
+		accept(t, ln)
+		if r := check(t, ns, p); !r.OK() {
+			t.Errorf("%s: left %+v", damage, r)
+		}
 	}
 }
 

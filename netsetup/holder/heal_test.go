@@ -72,7 +72,7 @@ func heals(t *testing.T, test func(t *testing.T, w ward)) {
 		w := ward{host: &fakePatient{}, log: new(bytes.Buffer), changed: make(chan struct{}, 1)}
 		h := &Holder{options: Options{Log: slog.New(slog.NewTextHandler(w.log, nil))}}
 		w.healer = &h.healer
-		w.healer.host, w.healer.holder, w.proof = w.host, h, make(chan struct{}, 1)
+		w.healer.host, w.holder, w.proof = w.host, h, make(chan struct{}, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -188,7 +188,7 @@ func TestHealerIsNoFighter(t *testing.T) {
 			t.Errorf("it says:\n%s", w.log)
 		}
 		told := w.told()
-		if !cmp.Equal(told.Over, []string{"iptables -I"}) || told.Next.Sub(time.Now()) <= 0 || told.Next.Sub(time.Now()) > maxPause {
+		if !cmp.Equal(told.Over, []string{"iptables -I"}) || time.Until(told.Next) <= 0 || time.Until(told.Next) > maxPause {
 			t.Errorf("told %+v", told)
 		}
 		w.host.mu.Lock()

@@ -40,6 +40,9 @@ run 'nf_tables ip_tables' '^TestNoNetfilter$' # before the agent makes rules, wh
 if agent --detach; then
 	./azimds status | grep "^mode"
 	bash -c "$ask"
+	ip link del azimds0
+	timeout 120 bash -c "until { $ask; } 2>/dev/null | grep 200; do :; done" | sed 's/^/healed: /'
+	./azimds status | grep "^repaired"
 	./azimds stop
 	ip -o link show type dummy | sed 's/^/agent: left behind: /'
 fi
@@ -60,7 +63,7 @@ exit $status
 // mustPass are those of the tests that would mean nothing where they did not run.
 var mustPass = []string{
 	"TestKernelHasDummy", "TestNoNetfilter", "TestHostUpDown/nft", "TestHostPrintedPlan/nft", "TestHostDownInParallel/nft",
-	"TestDummyOnThisKernel", "TestDummyDevice/listener_on_azimds0", "TestDummyLinkDown", "TestDummyLinkMadeAgain",
+	"TestDummyOnThisKernel", "TestDummyDevice/listener_on_azimds0", "TestDummyLinkDown", "TestDummyLinkMadeAgain", "TestDummyMended",
 	"TestDummyForeign/link_of_our_name", "TestDummyLinkShared", "TestDummyScope", "TestDummyClientAddress",
 	"TestReach/dummy,_default_route", "TestListenBeforeAddress", "TestListenInUse/0.0.0.0:80,_dummy",
 	"TestChosenModeWorks/Docker's_published_port,_mode_dummy/nft", "TestDummyAfterIPTables",
@@ -108,6 +111,7 @@ func TestNetsetup(t *testing.T) {
 	}
 	for _, said := range []string{
 		"mode        dummy: asked for", "HTTP/1.1 200 OK\n", "\"token_type\":\"Bearer\"\n",
+		"healed: HTTP/1.1 200 OK\n", "ip link add azimds0 group 169254 type dummy",
 		"azimds run --shadow-metadata\n", "beside a metadata service: exit code 1\n",
 		"modules kept away: dummy\n", "sudo modprobe dummy\n", "agent: exit code 1\n", "dummy false: ", "dummy true: ",
 	} {
