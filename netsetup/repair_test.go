@@ -296,3 +296,51 @@ func closed(t *testing.T) syscall.Conn {
 	}
 	return ln
 }
+
+// What others take away in the kernel, by each back end of iptables, is noticed, and a client is answered after the repair and not
+// before, where the owner depends on it.
+func TestMendHost(t *testing.T) {
+	const jumped = "-d 169.254.169.254/32 -p tcp -j ACCEPT"
+	for _, tt := range []struct {
+		plan    Plan
+		damage  string
+		answers bool // before the repair
+	}{
+		{rootPlan, "iptables -t nat -F", false},
+		{rootPlan, "iptables -t nat -F AZIMDS", false},
+		{rootPlan, "iptables -t nat -F; iptables -t nat -X", false},
+		{rootPlan, "iptables -t nat -I OUTPUT " + jumped, false},
+		{rootPlan, "iptables -F", true},
+		{rootPlan, "iptables -I OUTPUT " + jumped, true},
+		{rootPlan, "ip rule del pref 40000 proto 169", false},
+		{rootPlan, "ip route flush table 169254 proto 169", false},
+		{refusing(preceding(loopbackPlan)), "ip addr del 169.254.169.254/32 dev lo", false},
+		{refusing(preceding(loopbackPlan)), "iptables -t nat -F", true},
+		{refusing(preceding(loopbackPlan)), "iptables -t nat -I OUTPUT -p tcp --dport 80 -j REDIRECT --to-ports 9", false},
+		{refusing(preceding(loopbackPlan)), "iptables -F", true},
+	} {
+		t.Run(string(tt.plan.Mode)+" "+tt.damage, func(t *testing.T) {
+			backends(t, func(t *testing.T, ns *netns.NS) {
+				up(t, ns, tt.plan)
+				ln := listening(t, ns, tt.plan)
+				ns.Run(t, "sh", "-ec", tt.damage)
+				if said := dialIn(t, ns, Endpoint.String()); (said == "connected") != tt.answers {
+					t.Errorf("damaged: %s", said)
+				}
+				for n := range 2 {
+					var found Mended
+					do(t, ns, func() (err error) {
+						found, err = NewHost(Options{}).Mend(t.Context(), tt.plan, ln, func(*net.TCPListener) error { return errInjected })
+						return err
+					})
+					if (len(found.Missing) > 0) != (n == 0) {
+						t.Errorf("mended %d: %q", n, found.Missing)
+					}
+				}
+				if said := dialIn(t, ns, Endpoint.String()); said != "connected" {
+					t.Errorf("mended: %s", said)
+				}
+			})
+		})
+	}
+}
