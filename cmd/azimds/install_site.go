@@ -66,13 +66,19 @@ func programOf(root string, self func() (string, error)) (string, error) {
 	}
 	const place = "/usr/local/bin/azimds"
 	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"'\%$;`, r) }
-	if !config.RootOnly(path) || strings.ContainsFunc(path, odd) {
-		return "", &config.Mendable{
-			Err:  fmt.Errorf("this program is %q, and root can only be made to run one that root alone can write, in folders of the kind", path),
-			With: shellWords([]string{"sudo", "install", "-m", "755", path, place}) + " && sudo " + place + " " + shellWords(typed()),
-		}
+	why := ""
+	switch {
+	case !config.RootOnly(path):
+		why = "others than root can change it, or a folder that it is in, and root would run it"
+	case strings.ContainsFunc(path, odd):
+		why = "a unit cannot name it"
+	default:
+		return path, nil
 	}
-	return path, nil
+	return "", &config.Mendable{
+		Err:  fmt.Errorf("this program is %q: %s", path, why),
+		With: shellWords([]string{"sudo", "install", "-m", "755", path, place}) + " && sudo " + place + " " + shellWords(typed()),
+	}
 }
 
 // lookAtHost reads what there is of an installation.
