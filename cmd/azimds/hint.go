@@ -98,6 +98,14 @@ func explainNetwork(err error, f *holder.Failure) {
 	case errors.Is(err, netsetup.ErrNoDummy):
 		f.Message = "mode dummy needs the kernel's module dummy, and this kernel has none"
 		f.Hint = "azimds run --mode loopback   # or, where the module is installed: sudo modprobe dummy"
+	case errors.Is(err, holder.ErrNotReached) && len(barriers()) > 0:
+		f.Message, f.Hint = "the kernel does not route to 169.254.169.254, and mode iptables does not work so: it is refused by", ""
+		for n, b := range barriers() {
+			if n > 0 {
+				f.Message, f.Hint = f.Message+", and by", f.Hint+"\n"
+			}
+			f.Message, f.Hint = f.Message+" the "+b.What, f.Hint+withSudo(b.Remove)
+		}
 	case errors.Is(err, holder.ErrNotReached):
 		f.Message = "connections to 169.254.169.254 do not arrive here, does a firewall drop them? " + err.Error()
 		f.Hint = "sudo iptables -S OUTPUT"
@@ -105,6 +113,19 @@ func explainNetwork(err error, f *holder.Failure) {
 		f.Message = "the loopback device is down, so nothing can reach 169.254.169.254 here"
 		f.Hint = "sudo ip link set lo up"
 	}
+}
+
+// barriers are what keeps the owner's programs from the address by routing. Where they cannot be listed, what failed is said as it is.
+func barriers() []netsetup.Barrier {
+	owner, err := ownerFor("")
+	if err != nil {
+		return nil
+	}
+	found, err := netsetup.Barriers(owner.UID)
+	if err != nil {
+		return nil
+	}
+	return found
 }
 
 // lastWords is what a program said itself, at the end of an error that says how it was started.

@@ -36,7 +36,8 @@ func networks() []failure {
 	wall := start("a firewall in between", "", func(w *world) {
 		w.ns.Run(w.t, "iptables", "-A", "OUTPUT", "-o", "lo", "-p", "tcp", "!", "--dport", "443", "-j", "DROP")
 	})
-	down.mends, address.mends, rule.mends = true, true, true
+	route := start("a route that prohibits", "", func(w *world) { w.ns.Run(w.t, "ip", "route", "add", "prohibit", "169.254.169.254") })
+	down.mends, address.mends, rule.mends, route.mends = true, true, true, true
 	sudoless := start("no sudo", "", func(w *world) { w.cover("/usr/bin/sudo", "/dev/null") })
 	refused := start("sudo refuses", "", func(w *world) {
 		if err := os.WriteFile(filepath.Join(w.etc, "sudoers"), []byte("root ALL=(ALL) ALL\n"), 0o440); err != nil {
@@ -55,7 +56,7 @@ func networks() []failure {
 		sudoless, refused, start("for another user", " --user sam", nil),
 		start("port taken", " --mode loopback", func(w *world) { w.listens("0.0.0.0:80") }),
 		both,
-		address, rule, wall,
+		address, rule, wall, route,
 		start("metadata service", "", func(w *world) {
 			w.firstNamespace()
 			w.ns.Run(w.t, "ip", "link", "add", "cloud", "type", "veth", "peer", "name", "cloud-peer")
