@@ -225,21 +225,13 @@ DefaultAzureCredential and its like ask it before the sign-ins of developer tool
 `, i.owner.Name, who, config.SystemFile)
 }
 
-// statusAttempts is how often the server is asked: on a machine that is busy with the start of services, the first answer may take too
-// long.
-const statusAttempts = 3
-
 // showStatus prints what the server that has just started says of itself. It has said that it is ready: one that takes longer to say
-// more is installed all the same.
+// more, on a machine that is busy with the start of services, is installed all the same.
 func (i *installation) showStatus(ctx context.Context, w io.Writer) error {
-	var errs []error
-	for range statusAttempts {
-		status, err := askStatus(ctx)
-		if err == nil {
-			return printStatus(w, status, time.Now())
-		}
-		errs = append(errs, err)
+	status, err := askStatus(ctx)
+	if err != nil {
+		_, err = fmt.Fprintf(w, "Its status could not be had yet: %v\n  azimds status\n", err)
+		return err
 	}
-	_, err := fmt.Fprintf(w, "Its status could not be had yet: %v\n  azimds status\n", errors.Join(errs...))
-	return err
+	return printStatus(w, status, time.Now())
 }
