@@ -103,7 +103,7 @@ func listensOn(addr netip.AddrPort, device string, file *os.File) error {
 		return fmt.Errorf("looking at listener %q: %w", file.Name(), err)
 	}
 	at, ok := local.(*unix.SockaddrInet4)
-	if !ok || accepting != 1 || netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port)) != addr || bound != device { //nolint:gosec // a port
+	if !ok || accepting != 1 || netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port)) != addr || bound != device {
 		return fmt.Errorf("looking at listener %q: it does not listen on %s of %q", file.Name(), addr, device)
 	}
 	return nil

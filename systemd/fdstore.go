@@ -43,7 +43,6 @@ func notifyWith(state string, file *os.File) error {
 	if err != nil {
 		return fmt.Errorf("telling the service manager: %w", err)
 	}
-	defer conn.Close()
 	if file == nil {
 		_, err = conn.Write([]byte(state))
 	} else {
@@ -53,7 +52,7 @@ func notifyWith(state string, file *os.File) error {
 			})
 		})
 	}
-	if err != nil {
+	if err := errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("telling the service manager: %w", err)
 	}
 	return nil

@@ -66,7 +66,7 @@ func programOf(root string, self func() (string, error)) (string, error) {
 	}
 	const place = "/usr/local/bin/azimds"
 	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"'\%$;`, r) }
-	why := ""
+	var why string
 	switch {
 	case !config.RootOnly(path):
 		why = "others than root can change it, or a folder that it is in, and root would run it"
