@@ -190,18 +190,6 @@ func (a *agent) followHolder() error {
 	}
 }
 
-// listen acts on what comes with a listener.
-func (a *agent) listen(m holder.Message, files []*os.File) error {
-	switch m.Kind {
-	case holder.KindZone:
-		return a.zones.follow(m, files)
-	case holder.KindEndpoint:
-		return a.endpoint.follow(files)
-	default:
-		return nil
-	}
-}
-
 func (a *agent) act(m holder.Message) (done bool, err error) {
 	switch m.Kind {
 	case holder.KindCheck:

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sync/errgroup"
+
+	"azimds/netsetup/holder"
 )
 
 // endpoint is the metadata endpoint, on the listener that the holder gave last: one ends with its device, and the holder makes
@@ -57,4 +59,16 @@ func (e *endpoint) follow(files []*os.File) error {
 	e.log.Debug("the endpoint has another listener")
 	e.begin(ln)
 	return nil
+}
+
+// listen acts on what comes with a listener.
+func (a *agent) listen(m holder.Message, files []*os.File) error {
+	switch m.Kind {
+	case holder.KindZone:
+		return a.zones.follow(m, files)
+	case holder.KindEndpoint:
+		return a.endpoint.follow(files)
+	default:
+		return nil
+	}
 }
