@@ -42,7 +42,7 @@ if agent --detach; then
 	bash -c "$ask"
 	ip link del azimds0
 	timeout 120 bash -c "until { $ask; } 2>/dev/null | grep 200; do :; done" | sed 's/^/healed: /'
-	./azimds status | grep "^repaired"
+	grep "repaired the interception" /var/log/azimds.log
 	./azimds stop
 	ip -o link show type dummy | sed 's/^/agent: left behind: /'
 fi
