@@ -27,6 +27,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCompletion(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
@@ -66,6 +67,7 @@ no code change.`,
 		newRun(), newStop(), newExec(), newServe(), newHold(), newJanitor(), newNet(),
 		newStatus(), newDoctor(), newWatch(), newToken(), newRefresh(), newPause(), newPolicy(), newConfig(), newCleanup(), newInstall(), newUninstall(), newPreview(), newVersion(),
 	)
+	root.AddCommand(newDocuments()...)
 	describeArgs(root)
 	return root
 }

@@ -68,7 +68,7 @@ func TestTreesStandAlone(t *testing.T) {
 func TestLibrariesStayAtHome(t *testing.T) {
 	homes := map[string][]string{
 		"github.com/spf13/viper":            {"azimds/config"},
-		"github.com/spf13/cobra":            {"azimds/cmd/azimds"},
+		"github.com/spf13/cobra":            {"azimds/cmd/azimds", "azimds/cmd/azimds/manual"},
 		"github.com/Azure/azure-sdk-for-go": {"azimds/imds/token/azure"},
 		"github.com/vishvananda/netlink":    {"azimds/netsetup", "azimds/imds/caller"},
 		"github.com/coreos/go-iptables":     {"azimds/netsetup"},
