@@ -10,15 +10,22 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=nethttpomithttp2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz bench golden
+.PHONY: help build demo test lint fuzz bench golden package repository
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 build: ## build bin/azimds, and what the demo runs
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/azimds ./cmd/azimds
 	$(GO) build -trimpath -o bin/demo ./test/demo
 	$(GO) build -trimpath -o bin/demo-client ./test/clients/go
+
+package: ## build dist/: a deb and an rpm for each architecture
+	rm -rf dist
+	systemd/package/build dist
+
+repository: package ## build dist/repository: the packages for apt and dnf; GPG_KEY=NAME signs it
+	systemd/package/repository dist dist/repository
 
 demo: build ## run the agent in a network namespace of its own, and get tokens with curl and the Go SDK
 	bin/demo
@@ -50,4 +57,4 @@ bench: build ## compare with a bare net/http server, in one run; flood the agent
 	$(GO) test -run - -bench 'Resolve$$|Find' ./imds/caller
 
 golden: ## rewrite the recorded exchanges and texts that tests compare with
-	$(GO) test ./cmd/azimds ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
+	$(GO) test ./cmd/azimds ./cmd/azimds/manual ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
