@@ -58,3 +58,4 @@ bench: build ## compare with a bare net/http server, in one run; flood the agent
 
 golden: ## rewrite the recorded exchanges and texts that tests compare with
 	$(GO) test ./cmd/azimds ./cmd/azimds/manual ./config ./imds ./imds/token/azure ./test/failures ./test/browser -update
+	$(GO) test ./test/packages -run 'TestDeb|TestRPM' -update
