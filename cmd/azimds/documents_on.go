@@ -65,13 +65,14 @@ func completions(root *cobra.Command) (map[string]string, error) {
 	}, nil
 }
 
+// writeAll writes files into a folder; what mode they are installed with is the packages' matter.
 func writeAll(folder string, files map[string]string) error {
 	for name, text := range files {
 		path := filepath.Join(folder, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 			return fmt.Errorf("writing %q: %w", path, err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return fmt.Errorf("writing %q: %w", path, err)
 		}
 	}

@@ -73,6 +73,9 @@ func debList(t *testing.T, deb string) string {
 		if fields[3] != "2023-11-14" {
 			t.Errorf("not of the commit's time: %s", line)
 		}
+		if mode := fields[0]; fields[1] != "root/root" || mode[5] == 'w' || mode[8] == 'w' || strings.ContainsAny(mode, "sS") {
+			t.Errorf("others than root could change it, or become root by it: %s", line)
+		}
 		lines = append(lines, fields[0]+" "+fields[1]+" "+strings.TrimPrefix(strings.Join(fields[5:], " "), ".")+"\n")
 	}
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[strings.Index(a, " /"):], b[strings.Index(b, " /"):]) })

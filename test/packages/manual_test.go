@@ -76,6 +76,9 @@ func TestManual(t *testing.T) {
 	if _, complaints := rendered(t, "testdata/faulty.1", "C"); complaints == "" {
 		t.Error("man does not complain of a page with a fault")
 	}
+	if err := run("", filepath.Join(root, "usr/bin/azimds"), "documents", t.TempDir()); err == nil {
+		t.Error("the program that is shipped writes manual pages")
+	}
 }
 
 // rendered is a page as man shows it at 80 columns, and what it complains of.
