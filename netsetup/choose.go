@@ -206,14 +206,14 @@ func (i *Interceptor) adapt(ctx context.Context, p Plan, w Want) (Plan, error) {
 		p.Shadows, err = metadataAnswers(ctx)
 		return p, err
 	}
-	precedes, err := i.others(ctx, p)
+	var err error
+	p.Precedes, err = i.others(ctx, p)
 	if noFirewall(err) || errors.Is(err, ErrIPTables) {
 		return p, nil
 	}
 	if err != nil {
 		return p, err
 	}
-	p.Precedes = precedes
 	p.Refuses, err = i.canRefuse(ctx, p)
 	return p, err
 }
@@ -227,7 +227,7 @@ func (i *Interceptor) others(ctx context.Context, p Plan) (found bool, err error
 	for _, c := range chains {
 		listed, _, err := i.kernel.rules(ctx, c)
 		if err != nil {
-			return false, err
+			return found, err
 		}
 		found = found || slices.ContainsFunc(listed, func(spec string) bool { return !isOurNAT(spec) })
 	}
