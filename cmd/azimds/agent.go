@@ -302,9 +302,20 @@ func (a *agent) Refresh(resource string) int { return a.supply.Load().drop(resou
 // Watch has a watcher get each activity from now on.
 func (a *agent) Watch() (*control.Watcher, error) { return a.hub.Watch() }
 
+// How long the holder may take to answer: whose a socket is, for which a client waits, and how the kernel compares with the plan,
+// for which it starts programs of iptables.
+const (
+	askLimit    = 2 * time.Second
+	reportLimit = 10 * time.Second
+)
+
 // ask puts a question to the holder and waits for the answer.
 func (a *agent) ask(ctx context.Context, m holder.Message) (holder.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	limit := askLimit
+	if m.Kind == holder.KindAsk && m.Inode == 0 {
+		limit = reportLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	answer := make(chan holder.Message, 1)
 	a.mu.Lock()
