@@ -18,7 +18,7 @@ import (
 )
 
 // answerLimit is how long an agent may take to describe itself. Where a holder waits for a server, nobody answers.
-const answerLimit = 5 * time.Second
+const answerLimit = 15 * time.Second
 
 func newStatus() *cobra.Command {
 	cmd := &cobra.Command{

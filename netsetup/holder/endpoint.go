@@ -93,6 +93,6 @@ func (h *Holder) forget(ctx context.Context, p *peer) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, selfDialLimit)
 	defer stop()
-	_, err := h.await(ctx, p, KindExpect)
+	_, err := h.await(ctx, p, KindExpect, KindSeen)
 	return err
 }

@@ -34,6 +34,7 @@ type healer struct {
 	holder *Holder
 	end    context.CancelFunc
 	ended  chan struct{} // closed when the goroutine that looks has ended
+	lent   chan func()   // what is to be done in between
 	proof  chan struct{} // has something in it when a repair was made that no connection has shown to work yet
 
 	until  time.Time // nothing is put back before
@@ -54,7 +55,7 @@ func (h *healer) start(ctx context.Context, holder *Holder, host patient) error 
 	if err != nil {
 		return err
 	}
-	h.host, h.holder, h.ended, h.proof = host, holder, make(chan struct{}), make(chan struct{}, 1)
+	h.host, h.holder, h.ended, h.proof, h.lent = host, holder, make(chan struct{}), make(chan struct{}, 1), make(chan func(), maxLent)
 	ctx, h.end = context.WithCancel(context.WithoutCancel(ctx)) // starting ends, looking goes on
 	go func() {
 		defer close(h.ended)
@@ -82,11 +83,27 @@ func (h *healer) run(ctx context.Context, changed <-chan struct{}) {
 		case <-ctx.Done():
 		case <-changed:
 			settle(ctx, changed)
+		case f := <-h.lent:
+			f()
+			continue
 		case <-next.C:
 		}
 		if ctx.Err() == nil {
 			next.Reset(h.look(ctx))
 		}
+	}
+}
+
+// maxLent is how much may wait to be done in between: it is for people who ask how things are.
+const maxLent = 4
+
+// lend has the goroutine that looks do something else, in the network namespace; false where it is not there, or has enough to do.
+func (h *healer) lend(f func()) bool {
+	select {
+	case h.lent <- f: // a nil channel takes nothing
+		return true
+	default:
+		return false
 	}
 }
 

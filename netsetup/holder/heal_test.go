@@ -70,7 +70,7 @@ func heals(t *testing.T, test func(t *testing.T, w ward)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := ward{host: &fakePatient{}, log: new(bytes.Buffer), changed: make(chan struct{}, 1)}
-		h := &Holder{options: Options{Log: slog.New(slog.NewTextHandler(w.log, nil))}}
+		h := &Holder{options: Options{Explain: func(err error) Failure { return Failure{Message: err.Error()} }, Log: slog.New(slog.NewTextHandler(w.log, nil))}}
 		w.healer = &h.healer
 		w.healer.host, w.holder, w.proof = w.host, h, make(chan struct{}, 1)
 		ctx, cancel := context.WithCancel(t.Context())

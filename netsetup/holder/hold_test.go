@@ -18,6 +18,7 @@ import (
 
 // hold is Hold under test.
 type hold struct {
+	holder *Holder
 	socket string // to attach to
 	cancel context.CancelFunc
 	ended  chan error // what Hold returned
@@ -28,14 +29,13 @@ func startHold(t *testing.T, ns *netns.NS, o Options) *hold {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	h := &hold{cancel: cancel, ended: make(chan error, 1)}
-	ready := make(chan string, 1)
+	ready := make(chan *Holder, 1)
 	go func() {
-		h.ended <- ns.Do(func() error {
-			return Hold(ctx, o, func(h *Holder) { ready <- filepath.Join(h.state.Dir, attachFile) })
-		})
+		h.ended <- ns.Do(func() error { return Hold(ctx, o, func(h *Holder) { ready <- h }) })
 	}()
 	select {
-	case h.socket = <-ready:
+	case h.holder = <-ready:
+		h.socket = filepath.Join(h.holder.state.Dir, attachFile)
 	case err := <-h.ended:
 		t.Fatalf("Hold returned %v", err)
 	}
@@ -95,6 +95,33 @@ func TestHoldServesOneServerAfterAnother(t *testing.T) {
 			t.Errorf("the queued client got %q, %v", answer, err)
 		}
 		s.link.Close()
+		if err := h.stop(); err != nil {
+			t.Errorf("Hold returned %v", err)
+		}
+	})
+}
+
+// A report, for which iptables is asked, keeps no client waiting that a server asks about.
+func TestHoldReportsInBetween(t *testing.T) {
+	inNamespace(t, func(ns *netns.NS) {
+		h := startHold(t, ns, options(t, "janitor"))
+		s := attach(t, h.socket)
+		s.send(Message{Kind: KindHello})
+		s.check()
+		slow := make(chan struct{})
+		if !h.holder.healer.lend(func() { <-slow }) {
+			t.Fatal("nothing can be done in between")
+		}
+		s.send(Message{Kind: KindAsk, ID: 1})
+		s.send(Message{Kind: KindAsk, ID: 2, Inode: 4711})
+		if m := s.receive(KindAnswer); m.ID != 2 || !m.InTree {
+			t.Errorf("answered first: %+v", m)
+		}
+		close(slow)
+		if m := s.receive(KindAnswer); m.ID != 1 || m.Report == nil {
+			t.Errorf("answered then: %+v", m)
+		}
+		s.leave()
 		if err := h.stop(); err != nil {
 			t.Errorf("Hold returned %v", err)
 		}

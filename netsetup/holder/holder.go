@@ -273,6 +273,10 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 			if m.Kind == KindStop {
 				return errStopAsked
 			}
+			// What is asked on behalf of a client does not wait for programs of iptables.
+			if m.Kind == KindAsk && m.Inode == 0 && h.healer.lend(func() { p.tell(h.options.Log, h.answer(ctx, m)) }) {
+				continue
+			}
 			if err := p.send(h.answer(ctx, m)); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -66,8 +67,8 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 }
 
 // await waits for a message of the kind wanted and answers what the server asks meanwhile: it has the listeners, and a
-// client's connection can be before ours.
-func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error) {
+// client's connection can be before ours. What may come late, of a connection that was given up before, is passed by.
+func (h *Holder) await(ctx context.Context, p *peer, want Kind, late ...Kind) (Message, error) {
 	for {
 		m, err := p.next(ctx)
 		switch {
@@ -75,6 +76,8 @@ func (h *Holder) await(ctx context.Context, p *peer, want Kind) (Message, error)
 			return Message{}, err
 		case m.Kind == want:
 			return m, nil
+		case slices.Contains(late, m.Kind):
+			continue
 		case m.Kind == KindStop:
 			return Message{}, errStopAsked
 		case m.Kind != KindAsk && m.Kind != KindFind:
