@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -76,14 +77,14 @@ func TestEndpointFails(t *testing.T) {
 	}
 	defer file.Close()
 	group, failing := errgroup.WithContext(t.Context())
-	begun, broken := make(chan int, 1), errors.New("broken")
+	begun, broken := make(chan struct{}, 1), errors.New("broken")
 	e := &endpoint{ctx: failing, group: group, log: slog.New(slog.DiscardHandler)}
-	n := 0
+	var listeners atomic.Int32
 	e.serve = func(ctx context.Context, ln net.Listener) error {
 		defer ln.Close()
-		n++
-		begun <- n
-		if n == 1 {
+		first := listeners.Add(1) == 1
+		begun <- struct{}{}
+		if first {
 			<-ctx.Done()
 		}
 		return broken
