@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"azimds/imds"
+	"azimds/imds/caller"
 	"azimds/imds/token"
 )
 
@@ -202,6 +203,38 @@ func TestDrain(t *testing.T) {
 		t.Fatalf("status %d", got)
 	}
 	if err := <-b.served; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who had been accepted before Serve was told to end is answered, also when the request comes after.
+func TestDrainAnswersNewcomers(t *testing.T) {
+	accepted := make(chan struct{}, 1)
+	a := start(t, func(o *imds.Options) {
+		admit := o.Admit
+		o.Admit = func(c caller.Caller) error {
+			select {
+			case accepted <- struct{}{}:
+			default: // one is enough
+			}
+			return admit(c)
+		}
+		o.Limits.Drain = patience
+	})
+	c := a.dial(t, 1)
+	<-accepted
+	a.stop()
+	for { // until the listener is closed
+		other, err := net.Dial("tcp4", a.addr)
+		if err != nil {
+			break
+		}
+		other.Close()
+	}
+	if got := ask(t, c); got != http.StatusOK {
+		t.Errorf("status %d", got)
+	}
+	if err := <-a.served; err != nil {
 		t.Error(err)
 	}
 }

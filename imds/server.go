@@ -150,7 +150,8 @@ func (s *Server) ServeZone(ctx context.Context, ln net.Listener, zone *Zone) err
 func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error {
 	var describing sync.WaitGroup // of this listener alone: another goes on to refuse while this one waits
 	defer describing.Wait()
-	hs := s.httpServer(ctx)
+	var asked underWay
+	hs := s.httpServer(ctx, asked.follow)
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(gate{ln, s, zone, &describing}) }()
 	select {
@@ -160,15 +161,18 @@ func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Drain)
 	defer cancel()
-	err := hs.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.log.Warn("connections cut off", "after", s.limits.Drain)
-		err = hs.Close()
-	}
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+	hs.SetKeepAlivesEnabled(false)
+	err := ln.Close() // whoever connects from now on waits in the queue of who else has the listener
+	if served := <-failed; !errors.Is(served, net.ErrClosed) {
 		err = errors.Join(err, served)
 	}
-	if err != nil {
+	asked.wait(drain)
+	ended := hs.Shutdown(drain)
+	if errors.Is(ended, context.DeadlineExceeded) {
+		s.log.Warn("connections cut off", "after", s.limits.Drain)
+		ended = hs.Close()
+	}
+	if err := errors.Join(err, ended); err != nil {
 		return fmt.Errorf("closing the server on %q: %w", ln.Addr(), err)
 	}
 	return nil
@@ -176,7 +180,7 @@ func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error
 
 // httpServer is net/http without what is not wanted here: no routing of its own (nothing is ever redirected), no answer
 // to "OPTIONS *", HTTP/1 alone.
-func (s *Server) httpServer(ctx context.Context) *http.Server {
+func (s *Server) httpServer(ctx context.Context, follow func(net.Conn, http.ConnState)) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	requests := context.WithoutCancel(ctx) // those under way go on while draining
@@ -191,7 +195,7 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		MaxHeaderBytes:               s.limits.HeaderBytes,
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		ConnContext:                  withConn,
-		ConnState:                    followState,
+		ConnState:                    follow,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,11 +17,19 @@ import (
 // endpoint is the metadata endpoint, on the listener that the holder gave last: one ends with its device, and the holder makes
 // another.
 type endpoint struct {
-	ctx   context.Context // ends when the agent does
+	ctx   context.Context // ends when nothing more is to be served
+	quit  context.CancelFunc
 	group *errgroup.Group // of what the agent does
 	serve func(context.Context, net.Listener) error
 	log   *slog.Logger
 	stop  context.CancelFunc // of the listener before; nil is none
+	all   sync.WaitGroup     // of the listeners
+}
+
+// end serves nobody any more, and returns when those who have connected are answered.
+func (e *endpoint) end() {
+	e.quit()
+	e.all.Wait()
 }
 
 // begin serves on a listener, and no longer on the one before: requests that came by that go on for as long as they may.
@@ -28,7 +37,9 @@ func (e *endpoint) begin(ln net.Listener) {
 	before := e.stop
 	ctx, stop := context.WithCancel(e.ctx)
 	e.stop = stop
+	e.all.Add(1)
 	e.group.Go(func() error {
+		defer e.all.Done()
 		defer stop()
 		err := e.serve(ctx, ln)
 		if ctx.Err() != nil && e.ctx.Err() == nil { // there is another

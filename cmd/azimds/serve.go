@@ -192,7 +192,9 @@ func (s *server) run(ctx context.Context) error {
 	a.supply.Load().start(failing)
 	defer func() { a.supply.Load().close() }()
 	a.zones = newZones(failing, metadata, s.log)
-	a.endpoint = &endpoint{ctx: failing, group: group, serve: metadata.Serve, log: s.log}
+	accepting, quit := context.WithCancel(failing)
+	defer quit()
+	a.endpoint = &endpoint{ctx: accepting, quit: quit, group: group, serve: metadata.Serve, log: s.log}
 	a.endpoint.begin(listener)
 	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
 	group.Go(func() error {
@@ -325,6 +327,7 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent, cut <-chan str
 		if err := systemd.Stopping(); err != nil {
 			s.log.Warn("stopping", "error", err)
 		}
+		a.endpoint.end() // the interception stays: who has connected is answered as long as the holder can be asked about them
 	}
 	a.release()
 	select {
