@@ -175,9 +175,13 @@ func nothingInTheWay(ctx context.Context, c config.Config) error {
 	return err
 }
 
-// forService words the commands of an error for who installs a service: those that say "azimds run" are meant for it.
+// forService words the commands of an error for who installs a service: those that say "azimds run" are meant for it, but where
+// there can be no service.
 func forService(err error) error {
 	f := explain(err)
+	if errors.Is(err, errNoSystemd) {
+		return &f
+	}
 	f.Hint = strings.ReplaceAll(f.Hint, "azimds run", commandAsRoot("azimds install"))
 	return &f
 }

@@ -244,10 +244,14 @@ func TestInstallPrints(t *testing.T) {
 	}
 }
 
-// An error that is mended by other settings is mended by those of the service.
+// An error that is mended by other settings is mended by those of the service; where there can be none, by a run.
 func TestForService(t *testing.T) {
 	f, ok := errors.AsType[*holder.Failure](forService(fmt.Errorf("choosing: %w", netsetup.ErrNoDummy)))
 	if !ok || !strings.Contains(f.Hint, "azimds install --mode loopback") || strings.Contains(f.Hint, "azimds run") {
+		t.Errorf("failure = %+v", f)
+	}
+	f, ok = errors.AsType[*holder.Failure](forService(booted(t.TempDir())))
+	if !ok || f.Hint != "azimds run --detach" {
 		t.Errorf("failure = %+v", f)
 	}
 }
