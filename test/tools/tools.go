@@ -50,6 +50,20 @@ func Python(t testing.TB) string {
 	return filepath.Join(venv(t, "python", "lock/azure-identity.txt"), "bin", "python3")
 }
 
+// Requirements are the lists of what pip installs for [AzureCLI] and [Python], "az" and "python", for a machine that has an
+// interpreter of its own.
+func Requirements() (map[string]string, error) {
+	lists := map[string]string{}
+	for name, file := range map[string]string{"az": "lock/azure-cli.txt", "python": "lock/azure-identity.txt"} {
+		text, err := locks.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		lists[name] = string(text)
+	}
+	return lists, nil
+}
+
 // NodeModules returns the path of a node_modules folder that has @azure/identity; otherwise it is as [AzureCLI].
 func NodeModules(t testing.TB) string {
 	t.Helper()

@@ -43,11 +43,19 @@ const up = "the machine is up\n"
 // defaultMemory is a machine's, in MiB.
 const defaultMemory = 1024
 
+const defaultSuite = "bookworm"
+
+// Python is an interpreter with azure-identity, in a machine that has Azure's tools.
+const Python = "/opt/python/bin/python3"
+
 // Spec says what a machine has and does.
 type Spec struct {
-	Packages []string          // of Debian bookworm, beside the least that boots; each list is an image of its own
+	Suite    string            // of Debian; "" is bookworm
+	Packages []string          // of Debian, beside the least that boots; each list is an image of its own
+	Azure    bool              // with the Azure CLI as az, and the Azure SDK for Python in the interpreter [Python]
+	Reboots  bool              // the command may reboot the machine, which keeps its disk then, and is run again
 	Files    map[string]string // what the command finds in its folder, by name: the path of a file here, whose permissions go with it
-	Command  string            // for sh, run as root in a folder /vm when the machine is up; it cannot be named in Files as "command"
+	Command  string            // for sh, run as root in a folder /vm when the machine is up; $1 is the number of the boot, from 1
 	Timeout  time.Duration     // from power-on to power-off; 0 is DefaultTimeout
 	Memory   int               // in MiB; 0 is 1024
 }
@@ -65,7 +73,7 @@ func Run(t testing.TB, s Spec) Result {
 	t.Helper()
 	netns.Root(t)
 	netns.Need(t, "a virtual machine", prerequisites())
-	image, err := image(t, s.Packages)
+	image, err := image(t, s)
 	netns.Need(t, "a virtual machine's image", err)
 	r, err := boot(t.Context(), image, t.TempDir(), s)
 	for n := 1; n < maxStarts && errors.Is(err, errNotUp); n++ {
@@ -98,7 +106,7 @@ const emulator = "qemu-system-x86_64"
 
 // boot runs a machine and keeps its files in dir.
 func boot(ctx context.Context, image, dir string, s Spec) (Result, error) {
-	s.Command = "echo " + up + s.Command
+	s.Command = "[ $1 -gt 1 ] || echo " + up + s.Command
 	if err := pack(filepath.Join(dir, "in.tar"), s); err != nil {
 		return Result{}, err
 	}
@@ -163,7 +171,7 @@ func machine(image string, s Spec) []string {
 		memory = defaultMemory
 	}
 	args := []string{
-		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none",
+		"-nodefaults", "-display", "none", "-nic", "none",
 		"-machine", "q35,accel=tcg", "-cpu", "Nehalem", "-smp", "2", "-m", strconv.Itoa(memory),
 		"-kernel", filepath.Join(image, "kernel"), "-initrd", filepath.Join(image, "initrd"),
 		"-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false systemd.getty_auto=false",
@@ -171,6 +179,9 @@ func machine(image string, s Spec) []string {
 		"-drive", "if=virtio,format=raw,snapshot=on,file=" + filepath.Join(image, "disk"),
 		"-drive", "if=virtio,format=raw,readonly=on,file=in.tar",
 		"-device", "virtio-rng-pci", "-device", "virtio-serial",
+	}
+	if !s.Reboots { // a machine that resets itself would start from the beginning
+		args = append(args, "-no-reboot")
 	}
 	for _, port := range []string{"output", "exit"} {
 		args = append(args, "-chardev", "file,id="+port+",path="+port, "-device", "virtserialport,chardev="+port+",name="+port)

@@ -61,19 +61,29 @@ func TestPackRefuses(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
-	of := func(packages ...string) string {
+	of := func(s Spec) string {
 		t.Helper()
-		key, err := digest(packages)
+		c, err := contentsOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := c.digest()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return key
 	}
-	if of("a", "b") != of("b", "a", "b") {
-		t.Error("the order of packages matters")
+	if of(Spec{Packages: []string{"a", "b"}}) != of(Spec{Packages: []string{"b", "a", "b"}, Suite: "bookworm", Memory: 1, Reboots: true}) {
+		t.Error("the order of packages, or what is no matter of the image, matters")
 	}
-	if of() == of("a") || of("a", "b") == of("a b") {
-		t.Error("different packages have the same digest")
+	others := []Spec{{}, {Packages: []string{"a"}}, {Packages: []string{"a b"}}, {Packages: []string{"a", "b"}}, {Suite: "trixie"}, {Azure: true}}
+	seen := map[string]Spec{}
+	for _, s := range others {
+		key := of(s)
+		if other, ok := seen[key]; ok {
+			t.Errorf("%+v and %+v have the same digest", s, other)
+		}
+		seen[key] = s
 	}
 }
 
