@@ -10,10 +10,10 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=nethttpomithttp2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz bench golden package repository
+.PHONY: help build demo test test-vm test-vm-all lint fuzz bench golden package repository
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: ## build bin/azimds, and what the demo runs
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/azimds ./cmd/azimds
@@ -35,6 +35,19 @@ test: ## run every test; installs what they need (as root: packages; always: SDK
 	@skips=$$(mktemp); AZIMDSTEST_SKIPS=$$skips CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) ./...; status=$$?; \
 		sort -u $$skips | sed 's/^/skipped /'; rm -f $$skips; exit $$status
 	$(GO) test $(TESTFLAGS) -run Alloc ./imds ./imds/token ./imds/caller # without the race detector, which allocates
+
+# "make test" has it, too. Suites of Debian's; the first run builds an image of each, which takes minutes.
+SUITES ?= bookworm
+
+test-vm: ## install azimds in a virtual machine, break what can be broken around it, remove it; shows all that is said
+	test/setup
+	@for suite in $(SUITES); do \
+		echo "Debian $$suite"; \
+		AZIMDSTEST_SUITE=$$suite $(GO) test -count=1 -v -timeout 45m ./test/acceptance || exit 1; \
+	done
+
+test-vm-all: ## the same on more than one release of Debian
+	@$(MAKE) --no-print-directory test-vm SUITES='bookworm trixie'
 
 lint: ## check style and architecture
 	$(GO) run $(LINTER) run ./...
