@@ -19,13 +19,15 @@ import (
 func files(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{
-		"azimds":      compile(t, "build", "azimds/cmd/azimds"),
 		"ask":         compile(t, "build", "azimds/test/vm/ask"),
+		"load":        compile(t, "build", "azimds/test/acceptance/load"),
 		"entra":       compile(t, "build", "azimds/test/entra/cmd/entra"),
 		"inside.test": compile(t, "test", "-c", "-tags", "azimdsvm", "azimds/test/acceptance/inside"),
 		"client.py":   "../clients/python/client.py",
 	}
-	add(t, all, "units", "../../systemd/units")
+	for name, version := range map[string]string{"azimds.deb": "1.0.0", "azimds-newer.deb": "1.0.1"} {
+		all[name] = deb(t, version)
+	}
 	add(t, all, "azure", signedIn(t))
 	for name, path := range all {
 		var err error
@@ -34,6 +36,18 @@ func files(t *testing.T) map[string]string {
 		}
 	}
 	return all
+}
+
+// deb builds a package for the machine.
+func deb(t *testing.T, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("../../systemd/package/build", dir, "amd64")
+	cmd.Env = append(os.Environ(), "PACKAGES=deb", "VERSION="+version)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building a package: %v\n%s", err, out)
+	}
+	return filepath.Join(dir, "azimds_"+version+"_amd64.deb")
 }
 
 // add adds the files of a folder under another name.

@@ -37,7 +37,7 @@ case $1 in
 	;;
 2)
 	[ ! -e failed ] || status=$(cat failed)
-	inside TestRebooted TestExposure TestReload TestWebServer TestClock
+	inside TestRebooted TestExposure TestReload TestWebServer TestFirewalld TestFlushed TestLinkDeleted TestKilled TestUnderLoad TestClock
 	inside TestRemove
 	exit $status
 	;;

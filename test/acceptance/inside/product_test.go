@@ -3,7 +3,7 @@
 package inside
 
 import (
-	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -13,62 +13,44 @@ const (
 	serverUnit = "azimds.service"
 )
 
+// Two packages of the product, the second newer than the first.
+const (
+	older = "azimds.deb"
+	newer = "azimds-newer.deb"
+)
+
 // settingsFile is the machine's configuration, and settings what it says: az takes long where it is emulated.
 const (
 	settingsFile = "/etc/azimds/config.yaml"
 	settings     = "azure-cli:\n  timeout: 4m\n"
 )
 
-// places are the files of a package, by what they are called beside the tests.
-var places = map[string]string{
-	"units/azimds-net.service":    "/usr/lib/systemd/system/azimds-net.service",
-	"units/azimds.service":        "/usr/lib/systemd/system/azimds.service",
-	"units/azimds.sysusers":       "/usr/lib/sysusers.d/azimds.conf",
-	"units/azimds.tmpfiles":       "/usr/lib/tmpfiles.d/azimds.conf",
-	"units/azimds.network":        "/usr/lib/systemd/network/10-azimds.network",
-	"units/azimds.networkmanager": "/usr/lib/NetworkManager/conf.d/10-azimds.conf",
+// install puts a package on the machine, or in the place of another.
+func install(t testing.TB, deb string) {
+	t.Helper()
+	t.Log(run(t, "dpkg", "--force-confold", "-i", dir+deb))
 }
 
-// install puts the files of the package in their places, as the package does.
-func install(t testing.TB) {
+// version is that of the package.
+func version(t testing.TB) string {
 	t.Helper()
-	run(t, "install", "-m", "755", dir+"azimds", "/usr/bin/azimds")
-	for from, to := range places {
-		run(t, "install", "-D", "-m", "644", dir+from, to)
-	}
-	run(t, "systemd-sysusers")
-	run(t, "systemd-tmpfiles", "--create", "azimds.conf")
-	run(t, "systemctl", "daemon-reload")
+	return strings.TrimSpace(run(t, "dpkg-query", "-W", "-f", "${Version}", "azimds"))
 }
 
 // configure says for whom the services are and in which mode, and has them started.
 func configure(t testing.TB, mode string) {
 	t.Helper()
-	write(t, "/etc/systemd/system/azimds-net.service.d/azimds.conf",
-		"[Service]\nEnvironment=AZIMDS_USER="+owner+" AZIMDS_MODE="+mode+"\n")
-	write(t, "/etc/systemd/system/azimds.service.d/azimds.conf",
-		"[Service]\nUser="+owner+"\nSupplementaryGroups=azimds\n"+
-			"Environment=PATH=/usr/local/bin:/usr/bin:/bin REQUESTS_CA_BUNDLE=/vm/entra.d/ca.pem\n")
 	write(t, settingsFile, settings)
-	run(t, "systemctl", "daemon-reload")
-	run(t, "systemctl", "enable", holderUnit, serverUnit)
-	run(t, "systemctl", "restart", holderUnit, serverUnit)
+	t.Log(run(t, "azimds", "install", "--user", owner, "--mode", mode, "--commit"))
 }
 
 // unconfigure undoes configure, and purge undoes install.
 func unconfigure(t testing.TB) {
 	t.Helper()
-	run(t, "systemctl", "disable", "--now", serverUnit, holderUnit)
-	run(t, "rm", "-r", "/etc/systemd/system/azimds-net.service.d", "/etc/systemd/system/azimds.service.d")
-	run(t, "systemctl", "daemon-reload")
+	t.Log(run(t, "azimds", "uninstall", "--commit"))
 }
 
 func purge(t testing.TB) {
 	t.Helper()
-	for _, path := range places {
-		run(t, "rm", path)
-		run(t, "rmdir", "-p", "--ignore-fail-on-non-empty", filepath.Dir(path)) // as dpkg does
-	}
-	run(t, "rm", "-r", "/usr/bin/azimds", "/etc/azimds")
-	run(t, "systemctl", "daemon-reload")
+	t.Log(run(t, "dpkg", "--purge", "azimds"))
 }
