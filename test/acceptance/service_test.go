@@ -1,3 +1,5 @@
+//go:build azimdsvm
+
 package acceptance
 
 import (
