@@ -30,6 +30,7 @@ type gate struct {
 	server     *Server
 	zone       *Zone           // nil for the local one
 	describing *sync.WaitGroup // refusals of which more is looked for
+	tarpit     *tarpit         // resets who is not admitted; nil: at once
 }
 
 // Accept waits for the next admitted connection. Its errors are the listener's own.
@@ -64,6 +65,7 @@ func (g gate) admitted(c net.Conn) (*conn, bool) {
 	}
 	own := newConn(tcp, who, s)
 	if err := s.places.take(own, s.owner(who)); err != nil {
+		g.tarpit = nil // there are too many as it is
 		g.refuse(tcp, who, err)
 		return nil, false
 	}
@@ -127,7 +129,8 @@ func (s *Server) screened(c *conn) error {
 	if s.describe != nil && loud.level >= slog.LevelWarn && detail.PID == 0 {
 		detail = s.describe(c.caller)
 	}
-	s.turnAway(c.TCPConn, c.caller, detail, err, loud)
+	s.reject(c.TCPConn)
+	s.refused(clientOf(c), c.caller, detail, err, loud)
 	return err
 }
 
@@ -140,7 +143,7 @@ func clientOf(c net.Conn) netip.AddrPort {
 	return netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
 }
 
-// refuse resets a connection that is not admitted, and says so once. A client that has already gone gets neither a loud line nor
+// refuse resets a connection that is not admitted, sooner or later, and says so once. A client that has already gone gets neither a loud line nor
 // an event: Java's SDK connects and disconnects to see whether anything is there, and nobody can be named for a socket that is
 // closed.
 //
@@ -154,10 +157,20 @@ func (g gate) refuse(c *net.TCPConn, who caller.Caller, reason error) {
 	}
 	loud := s.loudness(slog.LevelWarn)
 	if s.describe == nil || !who.Known() || loud.level < slog.LevelWarn {
-		s.turnAway(c, who, caller.Detail{}, reason, loud)
+		g.turnAway(c, who, caller.Detail{}, reason, loud)
 		return
 	}
-	g.describing.Go(func() { s.turnAway(c, who, s.describe(who), reason, loud) })
+	g.describing.Go(func() { g.turnAway(c, who, s.describe(who), reason, loud) })
+}
+
+// turnAway lets a refused connection go, and says so.
+func (g gate) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
+	if reset := func() { g.server.reject(c) }; g.tarpit != nil {
+		g.tarpit.take(reset)
+	} else {
+		reset()
+	}
+	g.server.refused(clientOf(c), who, detail, reason, loud)
 }
 
 // left tells that nobody could be named for a connection because its client has gone.
@@ -183,10 +196,8 @@ func (s *Server) loudness(level slog.Level) loudness {
 	return loudness{level, lowered}
 }
 
-// turnAway resets a connection, and says so.
-func (s *Server) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
-	client := clientOf(c)
-	s.reject(c)
+// refused says that a connection is not served.
+func (s *Server) refused(client netip.AddrPort, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
 	e := Event{At: s.now(), Caller: who, Detail: detail, Reason: reason.Error()}
 	if refused, ok := errors.AsType[*policy.Refusal](reason); ok {
 		e.Allow = refused.Allow

@@ -62,7 +62,8 @@ type Options struct {
 	Log *slog.Logger
 	// Observe is told of each request and each refusal before the next on that connection, so it must be quick; may be nil.
 	Observe func(Event)
-	// Ebbed is told when most of many connections have ended, so that memory can be given back; it must be quick. May be nil.
+	// Ebbed is told when most of many connections have ended, and again and again while many are refused, so that memory can be given
+	// back after that; it must be quick. May be nil.
 	Ebbed func()
 	// Now is the wall clock of replies and events; nil: time.Now.
 	Now func() time.Time
@@ -149,11 +150,13 @@ func (s *Server) ServeZone(ctx context.Context, ln net.Listener, zone *Zone) err
 
 func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error {
 	var describing sync.WaitGroup // of this listener alone: another goes on to refuse while this one waits
+	pit := tarpit{released: s.places.ebbed}
+	defer pit.end()
 	defer describing.Wait()
 	var asked underWay
 	hs := s.httpServer(ctx, asked.follow)
 	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(gate{ln, s, zone, &describing}) }()
+	go func() { failed <- hs.Serve(gate{ln, s, zone, &describing, &pit}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %q: %w", ln.Addr(), errors.Join(err, hs.Close()))

@@ -246,7 +246,7 @@ func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Reso
 		Issuer:    func() http.Handler { return a.supply.Load().credential.issuer },
 		Log:       s.log,
 		Observe:   a.observe,
-		Ebbed:     giveBackSoon,
+		Ebbed:     ebbing(giveBack),
 		Limits:    imds.Limits{Connections: s.config.Limits.Connections},
 	})
 	return m, resolver, err
