@@ -35,6 +35,7 @@ var mayDiffer = []snapshot.Exception{
 	{Path: "/etc/gshadow-", Why: "system ids"},
 	{Path: "/var/lib/systemd/random-seed", Why: "written at each boot"},
 	{Path: "/var/tmp/systemd-private-*-systemd-logind.service-*/", Why: "named anew at each boot"},
+	{Path: "/var/tmp/systemd-private-*-polkit.service-*/", Why: "named anew at each boot"},
 	{Path: "/var/lib/vm-boot", Why: "the test's own: the number of the boot"},
 }
 
