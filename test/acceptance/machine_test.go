@@ -1,5 +1,3 @@
-//go:build azimdsvm
-
 package acceptance
 
 import (
