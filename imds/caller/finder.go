@@ -35,7 +35,9 @@ type Finder struct {
 // other, also when its number is given to another; when it has ended, nothing can be read there.
 type openProcess struct {
 	pid     int
-	uid     uint32   // when it was found
+	uid     uint32 // when it was found, as gid
+	gid     uint32
+	borrow  bool     // it is looked at with its own ids
 	dir     int      // file descriptor
 	sockets []string // descriptors that were sockets of clients, such as "fd/7", the latest first
 }
@@ -86,7 +88,7 @@ func (f *Finder) known(c Caller) (Process, bool) {
 	}
 	link := socketLink(c)
 	for i, p := range f.recent {
-		if p.guess(link) {
+		if p.as(func() bool { return p.guess(link) }) {
 			f.recent = slices.Insert(slices.Delete(f.recent, i, i+1), 0, p)
 			return f.describe(p), true
 		}
@@ -110,7 +112,7 @@ func (f *Finder) walk(link string, uid uint32) (Process, bool) {
 	for _, pid := range pids {
 		var st unix.Stat_t
 		err := unix.Lstat(f.folder(pid), &st)
-		switch p := (&openProcess{pid: pid, uid: st.Uid}); {
+		switch p := (&openProcess{pid: pid, uid: st.Uid, gid: st.Gid}); {
 		case err != nil: // it has ended
 		case st.Uid != uid:
 			others = append(others, p)
@@ -187,7 +189,7 @@ func (p *openProcess) close() { _ = unix.Close(p.dir) } // nothing was written
 // connections opens one after another.
 func (p *openProcess) guess(link string) bool {
 	for i, socket := range p.sockets {
-		if p.leads(socket, link) {
+		if p.leads(socket, link) == nil {
 			p.sockets = slices.Insert(slices.Delete(p.sockets, i, i+1), 0, socket)
 			return true
 		}
@@ -200,32 +202,62 @@ func (p *openProcess) guess(link string) bool {
 		return false
 	}
 	next := "fd/" + strconv.Itoa(latest+1)
-	if !p.leads(next, link) {
+	if p.leads(next, link) != nil {
 		return false
 	}
 	p.keep(next)
 	return true
 }
 
+// as calls f, with the process's own ids where it cannot be looked at without.
+func (p *openProcess) as(f func() bool) (ok bool) {
+	if !p.borrow {
+		return f()
+	}
+	err := withIDs(p.uid, p.gid, func() { ok = f() })
+	return ok && err == nil
+}
+
 // has looks at all descriptors.
 func (p *openProcess) has(link string) bool {
+	var err error
+	look := func() (ok bool) {
+		ok, err = p.hasOpen(link)
+		return ok
+	}
+	if p.as(look) {
+		return true
+	}
+	if p.borrow || !mayBorrow(err) {
+		return false
+	}
+	p.borrow = true
+	return p.as(look)
+}
+
+// hasOpen is has as the thread is; the error is that of a process that is not to be looked into, or has ended.
+func (p *openProcess) hasOpen(link string) (bool, error) {
 	fd, err := unix.Openat(p.dir, "fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false // not to be looked into, or ended
+		return false, err
 	}
 	dir := os.NewFile(uintptr(fd), "fd")
 	defer dir.Close()
 	numbers, err := dir.Readdirnames(-1)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for _, number := range slices.Backward(numbers) {
-		if socket := "fd/" + number; p.leads(socket, link) {
+		socket := "fd/" + number
+		switch err := p.leads(socket, link); {
+		case err == nil:
 			p.keep(socket)
-			return true
+			return true, nil
+		case errors.Is(err, unix.EACCES):
+			return false, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // keep remembers a descriptor as the latest.
@@ -236,19 +268,32 @@ func (p *openProcess) keep(socket string) {
 	p.sockets = slices.Insert(p.sockets, 0, socket)
 }
 
-// leads reports whether a symbolic link of the process is this one.
-func (p *openProcess) leads(name, link string) bool {
+// errOther says that a symbolic link is another one.
+var errOther = errors.New("another link")
+
+// leads returns nil where a symbolic link of the process is this one, [errOther] where it is not, and the kernel's error.
+func (p *openProcess) leads(name, link string) error {
 	var buf [64]byte // a socket's link is shorter
 	n, err := unix.Readlinkat(p.dir, name, buf[:])
-	return err == nil && string(buf[:n]) == link
+	if err == nil && string(buf[:n]) != link {
+		err = errOther
+	}
+	return err
 }
 
 // describe says what the process is now: it may have become another program since it was found last.
 func (f *Finder) describe(p *openProcess) Process {
-	if n, err := unix.Readlinkat(p.dir, "exe", f.path[:]); err == nil && n > 0 {
-		return Process{PID: p.pid, Executable: strings.TrimSuffix(string(f.path[:n]), " (deleted)")}
+	found := Process{PID: p.pid}
+	p.as(func() bool {
+		if n, err := unix.Readlinkat(p.dir, "exe", f.path[:]); err == nil && n > 0 {
+			found.Executable = strings.TrimSuffix(string(f.path[:n]), " (deleted)")
+		}
+		return true
+	})
+	if found.Executable == "" {
+		found.Command = p.command()
 	}
-	return Process{PID: p.pid, Command: p.command()}
+	return found
 }
 
 // command is the name that the process has given itself; "" where it cannot be read.

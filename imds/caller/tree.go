@@ -66,6 +66,9 @@ func findInTree(procRoot, link string, root int, except []int) (pid int, changed
 			continue
 		}
 		open, err := hasOpen(procRoot, pid, link)
+		if mayBorrow(err) {
+			open, err = borrowOpen(procRoot, pid, link)
+		}
 		switch {
 		case open:
 			return pid, false, nil
@@ -187,6 +190,16 @@ func hasOpen(procRoot string, pid int, link string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// borrowOpen is hasOpen with the process's own ids.
+func borrowOpen(procRoot string, pid int, link string) (open bool, err error) {
+	var st syscall.Stat_t
+	if err := syscall.Lstat(filepath.Join(procRoot, strconv.Itoa(pid)), &st); err != nil {
+		return false, fmt.Errorf("reading whose process %d is: %w", pid, err)
+	}
+	borrowed := withIDs(st.Uid, st.Gid, func() { open, err = hasOpen(procRoot, pid, link) })
+	return open && borrowed == nil, errors.Join(err, borrowed)
 }
 
 // gone says that a process, or a descriptor of one, ended while it was being read.
