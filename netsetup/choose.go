@@ -50,11 +50,14 @@ type facts struct {
 // are no reason for or against a mode: see [Adapt].
 //
 // It wraps [ErrMetadataService] where one answers and its place may not be taken; else the reason why the mode, or each of
-// them, does not work: [ErrNoIPTables], [ErrNoNetfilter], [ErrNoDummy], [ErrLoopbackDown], [*ForeignError], [*InUseError] and others.
+// them, does not work: [ErrNotPermitted], [ErrNoIPTables], [ErrNoNetfilter], [ErrNoDummy], [ErrLoopbackDown], [*ForeignError], [*InUseError] and others.
 //
 // It expects that nothing of ours is there, so [Sweep] first. It makes a chain that nothing jumps to, and a guard of port 0,
 // to see whether the kernel has what mode iptables needs, or the link of mode dummy, and removes them.
 func Choose(ctx context.Context, w Want) (Mode, string, error) {
+	if err := permitted(); err != nil {
+		return "", "", err
+	}
 	var f facts
 	var err error
 	if !w.ShadowMetadata {

@@ -86,6 +86,9 @@ func explainNetwork(err error, f *holder.Failure) {
 	case errors.Is(err, netsetup.ErrMetadataService):
 		f.Message = "a metadata service answers at 169.254.169.254 already: this looks like a cloud VM, and azimds does not take its place unasked"
 		f.Hint = "azimds run --shadow-metadata"
+	case errors.Is(err, netsetup.ErrNotPermitted):
+		f.Message = "root may not change the network here: it has no CAP_NET_ADMIN, as in a container that was not given it"
+		f.Hint = "docker run --cap-add NET_ADMIN …"
 	case errors.Is(err, netsetup.ErrNoIPTables):
 		f.Message = "mode iptables needs the program iptables, and it was not found in /usr/sbin, /sbin, /usr/bin or /bin, nor as root's own in PATH"
 		f.Hint = "azimds run --mode loopback   # or install it: apt-get install iptables"
