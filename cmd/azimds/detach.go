@@ -79,9 +79,13 @@ func readFrom(path string, offset int64) (string, error) {
 	return string(data), nil
 }
 
-// defaultLogFile is azimds.log in the person's state folder (XDG Base Directory Specification), for root in /var/log.
+// defaultLogFile is azimds.log in the person's state folder (XDG Base Directory Specification), for root in /var/log, which an image
+// from scratch lacks.
 func defaultLogFile() (string, error) {
 	if os.Geteuid() == 0 {
+		if err := os.MkdirAll("/var/log", 0o755); err != nil { //nolint:gosec // as every distribution has it: the log itself is root's alone
+			return "", fmt.Errorf("making a place for the log: %w", err)
+		}
 		return "/var/log/azimds.log", nil
 	}
 	dir := os.Getenv("XDG_STATE_HOME")

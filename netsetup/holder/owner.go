@@ -3,6 +3,7 @@ package holder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os/user"
 	"strconv"
@@ -31,7 +32,7 @@ const noID = math.MaxUint32
 var errNoID = errors.New("it is nobody's number")
 
 // LookupOwner finds a user by name or by number. A number that no user has is taken as it is, with the same number as its
-// group and without a home: containers run such uids.
+// group and without a home: containers run such uids, in images that may have no file of users at all.
 func LookupOwner(name string) (Owner, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -45,7 +46,7 @@ func LookupOwner(name string) (Owner, error) {
 		u, err = user.LookupId(name)
 		var unknown user.UnknownUserIdError
 		switch {
-		case errors.As(err, &unknown):
+		case errors.As(err, &unknown), errors.Is(err, fs.ErrNotExist):
 			return Owner{UID: uint32(id), GID: uint32(id), Name: name}, nil
 		case err != nil:
 			return Owner{}, fmt.Errorf("looking up uid %s: %w", name, err)
@@ -68,7 +69,7 @@ func fromUser(u *user.User) (Owner, error) {
 	}
 	owner := Owner{UID: uint32(uid), GID: uint32(gid), Name: u.Username, Home: u.HomeDir}
 	ids, err := u.GroupIds()
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Owner{}, fmt.Errorf("listing the groups of user %q: %w", u.Username, err)
 	}
 	for _, s := range ids {

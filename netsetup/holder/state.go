@@ -112,9 +112,9 @@ func lockState(dir string) (*State, error) {
 }
 
 // makeDir makes the state folder and the two above it. The owner, who is not root, passes through them to the sockets,
-// whatever root's umask is.
+// whatever root's umask is. It also makes /run, which an image from scratch lacks (FHS 3.0, 3.15) and which then stays.
 func makeDir(dir string) error {
-	for _, d := range []string{runDir, filepath.Dir(dir), dir} {
+	for _, d := range []string{filepath.Dir(runDir), runDir, filepath.Dir(dir), dir} {
 		err := os.Mkdir(d, dirMode)
 		if err == nil {
 			err = os.Chmod(d, dirMode)
