@@ -10,7 +10,7 @@ import (
 // TestAccessErrors holds what is said about callers, zones and rules that are not allowed.
 func TestAccessErrors(t *testing.T) {
 	const (
-		bridges   = `a device's name of at most 15 bytes, such as docker0, or the beginning of one and *, such as br-*`
+		bridges   = `a device's name of at most 15 bytes, such as docker0, the beginning of one and *, such as br-*, or a network of a container engine's, such as network:shop_default`
 		resources = `a resource as clients say it, such as https://vault.azure.net, with * within one label of its host or one segment of its path`
 		keys      = `; there are name, users, groups, cgroups, containers, zones, executables, deny, identities, not-identities, ` +
 			`resources, not-resources, identity and rate`

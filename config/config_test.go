@@ -123,9 +123,10 @@ func TestValues(t *testing.T) {
 		{"callers.containers", []string{"*", "web,c0ffee5c8d0e", `["123456789012"]`, "a_b.c-d"}, []string{"web*", "/web", "-web", "[123456789012]", "a b"}},
 		{"callers.relays", []string{"*", "slirp4netns,pasta.avx2,qemu-system-x86_64"}, []string{"/usr/bin/ssh", "ss*", "-ssh", "[1]"}},
 		{"zones", []string{"", "docker0", "br-*,docker0", "[br-1234, br-*]", "[{bridge: docker0}]", "podman1.x,fifteen-letters", "b*",
+			"network:shop_default,br-*,n*",
 			"[{bridge: a, identities: [default], resources: [https://a]}]"},
 			[]string{"*", "local", "a/b", "a b", "[a b]", "sixteen-letters.", "fifteen-letters*", "br*-x", "br-**", "br+", "-i", "!lo", "a:b", ".", "..",
-				"docker0,docker0", "br-*,br-1", "br-*,br-1*", "[{identities: [default]}]", "[{bridge: }]", "[{bridge: a, resources: []}]", "[1]",
+				"network:", "network:a*", "network:-a", "network:a:b", "network:a,network:a", "docker0,docker0", "br-*,br-1", "br-*,br-1*", "[{identities: [default]}]", "[{bridge: }]", "[{bridge: a, resources: []}]", "[1]",
 				"[[a]]", "[{bridge: [a]}]", "{bridge: docker0}", "\x00", "a\xff"}},
 		{"policy", []string{"", "[]", "[{}]", "[{deny: true}]", "[{rate: 0}]", "[{name: ä b}]", "[{users: [a]}, {}]"},
 			[]string{"deny", "{deny: true}", "[deny]", "[{deny: 1}]", "[{rate: -1}]", "[{rate: 60001}]", "[{rate: '5'}]", "[{}, {}]", "[{7: a}]", "[~]",
@@ -177,7 +178,7 @@ func TestPatterns(t *testing.T) {
 		{"executables", executableForm,
 			[]string{"/usr/bin/curl", "/opt/my app/run"},
 			[]string{"", "curl", "/", "/usr/bin/", "/usr//bin/curl", "/usr/../bin/curl", "/usr/bin/*", "/a\x00", "~/a"}},
-		{"zones", zoneForm, []string{"local", "docker0", "br-*"}, []string{"", "*", "lo/cal", "br-*x"}},
+		{"zones", zoneForm, []string{"local", "docker0", "br-*", "network:a"}, []string{"", "*", "network:*", "lo/cal", "br-*x"}},
 		{"resource-id", resourceOnly, []string{someResource}, []string{"", "*", "/subscriptions/*", someGUID}},
 	}
 	for _, tt := range tests {

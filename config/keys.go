@@ -37,7 +37,7 @@ var keys = []Key{
 			"`ssh`; `*` for any, and for programs that cannot be found. Whoever can send through one gets what its user gets.",
 		value: texts(func(c *Config) *[]string { return &c.Callers.Relays }, relayForm)},
 	{Name: "zones", Flag: "zones", Class: Privileged, Example: "[docker0, br-*]",
-		Doc: "Bridges whose containers and virtual machines are served. An entry is the bridge, or `{bridge: …, identities: […], " +
+		Doc: "Bridges whose containers and virtual machines are served. An entry is the bridge, or after `network:` the name of a network of Docker's or Podman's, whose bridge is found, or `{bridge: …, identities: […], " +
 			"resources: […]}` with what may be asked for there, as in a rule of `policy`. The first entry that fits a bridge counts.",
 		value: list[Zone]{at: func(c *Config) *[]Zone { return &c.Zones }, item: zoneItem{zoneRecord}, among: checkZones, commas: true,
 			want: "a list, each " + zoneRecord.want}},

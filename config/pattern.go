@@ -22,8 +22,8 @@ var (
 	containerForm = form{orAny(containerName), "*, or an id or a name of a container", false}
 	relayForm     = form{orAny(programName), "*, or the name of a program, such as slirp4netns", false}
 	bridgeForm    = form{bridge,
-		"a device's name of at most 15 bytes, such as docker0, or the beginning of one and *, such as br-*", false}
-	zoneForm   = form{zone, "local, a bridge's name, such as docker0, or the beginning of one and *, such as br-*", false}
+		"a device's name of at most 15 bytes, such as docker0, the beginning of one and *, such as br-*, or a network of a container engine's, such as network:shop_default", false}
+	zoneForm   = form{zone, "local, a bridge's name, such as docker0, the beginning of one and *, such as br-*, or a network, such as network:shop_default", false}
 	cgroupForm = form{cgroup,
 		"a cgroup's path, such as /system.slice/foo.service, or without its leading slash any part of one, with * within a component", false}
 	executableForm = form{executable, "an absolute path without links, .. and *", false}
@@ -61,9 +61,15 @@ func principalName(s string) bool {
 func containerName(s string) bool { return containerNameForm.MatchString(s) }
 func programName(s string) bool   { return programNameForm.MatchString(s) }
 
-// bridge allows the name of a device, or the beginning of one and "*". What the kernel allows (dev_valid_name in
+// NetworkPrefix is what the name of a zone begins with that is named by a network of a container engine's.
+const NetworkPrefix = "network:"
+
+// bridge allows the name of a device, or the beginning of one and "*", or a network. What the kernel allows (dev_valid_name in
 // net/core/dev.c) and is refused here means something to iptables: "+" at the end any rest, "!" not, "-" an option.
 func bridge(s string) bool {
+	if network, ok := strings.CutPrefix(s, NetworkPrefix); ok {
+		return containerName(network) // Docker and Podman have the same rule for both
+	}
 	name := strings.TrimSuffix(s, "*")
 	switch {
 	case name == "" || len(s) > maxDevice || strings.ContainsAny(name, "/:*+") || strings.ContainsAny(name[:1], "-!"):
@@ -76,8 +82,13 @@ func bridge(s string) bool {
 
 func zone(s string) bool { return s == LocalZone || bridge(s) }
 
+func network(s string) bool { return strings.HasPrefix(s, NetworkPrefix) }
+
 // overlap tells whether some device has a name that both, names or beginnings of names, are for.
 func overlap(a, b string) bool {
+	if network(a) || network(b) {
+		return a == b
+	}
 	aName, aOpen := strings.CutSuffix(a, "*")
 	bName, bOpen := strings.CutSuffix(b, "*")
 	return a == b || aOpen && strings.HasPrefix(bName, aName) || bOpen && strings.HasPrefix(aName, bName)
@@ -85,6 +96,9 @@ func overlap(a, b string) bool {
 
 // covers tells whether each device that b is for is one that a is for.
 func covers(a, b string) bool {
+	if network(a) || network(b) {
+		return a == b
+	}
 	name, open := strings.CutSuffix(a, "*")
 	return a == b || open && strings.HasPrefix(strings.TrimSuffix(b, "*"), name)
 }

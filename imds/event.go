@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"azimds/imds/caller"
+	"azimds/imds/policy"
 	"azimds/imds/token"
 )
 
@@ -66,8 +67,11 @@ func (e Event) Cache() string {
 	return "miss"
 }
 
-// Zone is where the caller is: "local", or the name of the bridge that it is behind.
+// Zone is where the caller is: "local", or the name of the bridge that it is behind or, after "network:", of the bridge's network.
 func (e Event) Zone() string {
+	if e.Caller.Network != "" {
+		return policy.Network + e.Caller.Network
+	}
 	if e.Caller.Bridge != "" {
 		return e.Caller.Bridge
 	}

@@ -28,6 +28,7 @@ type Want struct {
 	Groups   []uint32
 	AnyLocal bool
 	Bridges  []string
+	Networks []string // of container engines, whose bridges are to be found ([azimds/netsetup/engine])
 }
 
 // facts are what Choose found out. A nil error means that the mode works.

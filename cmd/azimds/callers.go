@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/user"
 	"strconv"
+	"strings"
 
 	"azimds/config"
 	"azimds/imds/policy"
@@ -107,7 +108,11 @@ func wanted(c config.Config) (netsetup.Want, error) {
 	w := netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata}
 	w.Admitted, w.Groups, w.AnyLocal = a.Users, a.Groups, a.AnyLocal || len(a.Containers) > 0
 	for _, z := range c.Zones {
-		w.Bridges = append(w.Bridges, z.Bridge)
+		if network, ok := strings.CutPrefix(z.Bridge, config.NetworkPrefix); ok {
+			w.Networks = append(w.Networks, network)
+		} else {
+			w.Bridges = append(w.Bridges, z.Bridge)
+		}
 	}
 	return w, nil
 }

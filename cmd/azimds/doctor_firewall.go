@@ -54,7 +54,9 @@ func (p patient) checkBackends(ctx context.Context, d *diagnosis) {
 func (p patient) checkBridges(ctx context.Context, d *diagnosis, s control.Status) {
 	var names []string
 	for _, z := range p.config.Zones {
-		names = append(names, z.Bridge)
+		if !strings.HasPrefix(z.Bridge, config.NetworkPrefix) { // an agent that runs knows its bridge
+			names = append(names, z.Bridge)
+		}
 	}
 	for _, z := range s.Zones {
 		names = append(names, z.Name)

@@ -216,6 +216,9 @@ func (g *gatekeeper) container(path string) (id, group string) {
 // subject is a caller as policy sees it.
 func (g *gatekeeper) subject(c caller.Caller, d caller.Detail) policy.Caller {
 	if c.Bridge != "" {
+		if c.Network != "" {
+			return policy.Caller{Zone: policy.Network + c.Network, Bridge: c.Bridge, Address: c.Address}
+		}
 		return policy.Caller{Zone: c.Bridge, Address: c.Address}
 	}
 	s := policy.Caller{Zone: policy.Local, UID: c.UID, Cgroup: d.Cgroup, Container: d.Container, Executable: d.Executable}

@@ -14,6 +14,7 @@ import (
 
 	"azimds/config"
 	"azimds/netsetup"
+	"azimds/netsetup/engine"
 	"azimds/netsetup/holder"
 )
 
@@ -73,6 +74,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		JanitorLog: os.Stderr,
 		Explain:    explain,
 		InTree:     inTree(tree),
+		Networks:   engine.Usual().Networks,
 		Find:       findProcess(),
 		Stderr:     adoptStderr,
 		Log:        lines.logger(c.Log.Format, c.Log.Level),

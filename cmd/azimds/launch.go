@@ -21,6 +21,7 @@ import (
 	"azimds/config"
 	"azimds/imds/caller"
 	"azimds/netsetup"
+	"azimds/netsetup/engine"
 	"azimds/netsetup/holder"
 )
 
@@ -136,6 +137,7 @@ func (l *launch) holderOptions(o launchOptions, want netsetup.Want) holder.Optio
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(o.tree, server),
+		Networks:    engine.Usual().Networks,
 		Find:        findProcess(),
 		Log:         o.log,
 		After:       stopHere,

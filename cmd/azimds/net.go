@@ -15,6 +15,7 @@ import (
 
 	"azimds/config"
 	"azimds/netsetup"
+	"azimds/netsetup/engine"
 	"azimds/netsetup/holder"
 	"azimds/systemd"
 )
@@ -104,6 +105,7 @@ func holdForServers(cmd *cobra.Command, c config.Config, owner holder.Owner) err
 		JanitorLog:  os.Stderr,
 		Explain:     explain,
 		InTree:      inTree(0),
+		Networks:    engine.Usual().Networks,
 		Find:        findProcess(),
 		Keeper:      keeper(),
 		Kept:        systemd.Stored(),

@@ -69,7 +69,7 @@ func repairsOf(r *holder.Repairs) *control.Repairs {
 func (a *agent) zoneStates() []control.Zone {
 	states := []control.Zone{}
 	for _, z := range a.zones.list() {
-		state := control.Zone{Name: z.Name, Problem: z.Problem}
+		state := control.Zone{Name: z.Name, Network: z.Network, Problem: z.Problem}
 		for _, subnet := range z.Subnets {
 			state.Subnets = append(state.Subnets, subnet.String())
 		}

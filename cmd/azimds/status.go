@@ -187,13 +187,17 @@ func first(i int, name string) string {
 
 // zoneText is a zone in a line: its addresses, or why it is not served.
 func zoneText(z control.Zone) string {
+	name := z.Name
+	if z.Network != "" {
+		name += " (network " + z.Network + ")"
+	}
 	switch {
 	case z.Problem != "":
-		return z.Name + ": NOT SERVED: " + z.Problem
+		return name + ": NOT SERVED: " + z.Problem
 	case len(z.Subnets) == 0:
-		return z.Name
+		return name
 	default:
-		return z.Name + ": " + strings.Join(z.Subnets, ", ")
+		return name + ": " + strings.Join(z.Subnets, ", ")
 	}
 }
 

@@ -99,7 +99,7 @@ func (z *zones) begin(b *holder.Zone, listener *os.File) error {
 	z.log.Debug("a bridge is served", "zone", b.Name, "subnets", b.Subnets)
 	z.running.Go(func() {
 		defer stop()
-		err := z.serve.ServeZone(ctx, ln, &imds.Zone{Bridge: b.Name, Contains: own.contains})
+		err := z.serve.ServeZone(ctx, ln, &imds.Zone{Bridge: b.Name, Network: b.Network, Contains: own.contains})
 		if err != nil { // the holder has closed the listener, and says so, or did not and has ended
 			z.log.Debug("serving a bridge", "zone", b.Name, "error", err)
 			z.failed(b.Name, own, err)

@@ -25,6 +25,7 @@ type Caller struct {
 	// Bridge is the device that the client is behind; "" for a process of this network namespace. Behind one nothing above is
 	// known, and Address is the client's.
 	Bridge  string
+	Network string // of a container engine, where the bridge is served by that name; else ""
 	Address netip.Addr
 }
 

@@ -87,7 +87,8 @@ type Counts struct {
 
 // Zone is a bridge whose containers are served, or the local device.
 type Zone struct {
-	Name    string   `json:"name"`
+	Name    string   `json:"name"`              // of the bridge
+	Network string   `json:"network,omitempty"` // of a container engine, where that is configured
 	Subnets []string `json:"subnets"`
 	Problem string   `json:"problem,omitempty"` // why it is not served; "" when it is
 }

@@ -2,12 +2,17 @@ package policy
 
 import "net/netip"
 
-// Local is the zone of this machine's own processes. Every other zone is a bridge's and has its name.
+// Local is the zone of this machine's own processes. Every other zone is a bridge's and has its name, or that of a container engine's
+// network after [Network].
 const Local = "local"
+
+// Network is what the name of a zone begins with that is named by a container engine's network; no device's name has a colon.
+const Network = "network:"
 
 // Caller is what a decision may depend on. What is not known is empty.
 type Caller struct {
-	Zone       string     // [Local], or a bridge's name
+	Zone       string     // [Local], a bridge's name, or a network's after [Network]
+	Bridge     string     // the bridge of a network; else ""
 	Address    netip.Addr // of the client, in a bridge's zone; there nothing below is known
 	UID        uint32     // who made the socket
 	Groups     []uint32   // of that user

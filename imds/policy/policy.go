@@ -61,7 +61,7 @@ type Decision struct {
 func (p *Policy) Decide(c Caller, r token.Request) Decision {
 	d := Decision{Rule: -1, Zone: -1, Request: r}
 	if c.Zone != Local {
-		d.Zone = slices.IndexFunc(p.zones, func(z zone) bool { return InZone(z.Bridge, c.Zone) })
+		d.Zone = slices.IndexFunc(p.zones, func(z zone) bool { return c.in(z.Bridge) })
 		if d.Zone < 0 {
 			d.Denied = fmt.Sprintf("zone %q is not configured", c.Zone)
 			return d

@@ -101,6 +101,32 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A zone that is named by its network is that network's bridge, whatever this is called, and meets rules and zones by either name.
+func TestZoneOfANetwork(t *testing.T) {
+	shop := policy.Caller{Zone: policy.Network + "shop", Bridge: "br-1"}
+	for name, tt := range map[string]struct {
+		zone string
+		rule policy.Rule
+		want string // the resource that is allowed; "" is none
+	}{
+		"by network":          {policy.Network + "shop", policy.Rule{Zones: []string{policy.Network + "shop"}, Resources: []string{vault}}, vault},
+		"by bridge":           {"br-*", policy.Rule{Zones: []string{"br-1"}, Resources: []string{vault}}, vault},
+		"another network":     {policy.Network + "bank", policy.Rule{}, ""},
+		"another bridge":      {"br-2", policy.Rule{}, ""},
+		"beginning of a word": {"n*", policy.Rule{}, ""}, // of devices alone
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := mustNew(t, []policy.Rule{tt.rule}, policy.Zone{Bridge: tt.zone})
+			for _, resource := range []string{vault, storage} {
+				d := p.Decide(shop, token.Request{Resource: resource})
+				if allowed := d.Denied == ""; allowed != (resource == tt.want) {
+					t.Errorf("%s: denied %q", resource, d.Denied)
+				}
+			}
+		})
+	}
+}
+
 // A container's process is no user, whatever its uid and groups: a rule about users is about it only where it names containers, too.
 func TestContainerIsNoUser(t *testing.T) {
 	for name, rule := range map[string]policy.Rule{"users": {Users: []uint32{1000}}, "groups": {Groups: []uint32{50}}} {

@@ -71,7 +71,7 @@ func compile(r Rule) (compiled, error) {
 
 // about reports whether the rule is about a caller.
 func (r compiled) about(c Caller) bool {
-	if len(r.Zones) > 0 && !slices.ContainsFunc(r.Zones, func(z string) bool { return InZone(z, c.Zone) }) {
+	if len(r.Zones) > 0 && !slices.ContainsFunc(r.Zones, c.in) {
 		return false
 	}
 	if c.Zone != Local { // of a bridge's callers nothing else is known
@@ -98,9 +98,14 @@ func (r compiled) about(c Caller) bool {
 // bridge, and not [Local].
 func InZone(pattern, zone string) bool {
 	if prefix, open := strings.CutSuffix(pattern, "*"); open {
-		return zone != Local && strings.HasPrefix(zone, prefix)
+		return zone != Local && !strings.HasPrefix(zone, Network) && strings.HasPrefix(zone, prefix)
 	}
 	return pattern == zone
+}
+
+// in reports whether a caller is in a zone, by the name of its network or by that of its bridge.
+func (c *Caller) in(pattern string) bool {
+	return InZone(pattern, c.Zone) || c.Bridge != "" && InZone(pattern, c.Bridge)
 }
 
 // inCgroup reports whether a path is, or is below, a group that the pattern's parts name. One that begins with a slash names it

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"azimds/netsetup"
+	"azimds/netsetup/engine"
 )
 
 // Options of a holder.
@@ -25,6 +27,8 @@ type Options struct {
 	// Find says who has a socket of this uid open that is connected from client to the endpoint; ok is false for nobody that can
 	// be found.
 	Find func(inode uint64, uid uint32, client netip.AddrPort) (who Process, ok bool)
+	// Networks lists the networks of container engines, for those that Want names; nil: there are none.
+	Networks func(context.Context) ([]engine.Network, error)
 	// Keeper keeps the listeners while this holder is restarted; nil: they end with it. Kept are those that it kept of the holder
 	// before, by their names.
 	Keeper Keeper
@@ -90,15 +94,18 @@ func (h *Holder) intercept(ctx context.Context) error {
 		return err
 	}
 	h.step("start", 3, "watch")
+	h.zones.networks, h.zones.amend = newNetworks(h.options), h.amend
+	bridges := slices.Concat(h.options.Want.Bridges, h.zones.networks.look(ctx))
 	resumed, err := h.resume(ctx)
 	if err != nil {
 		return err
 	}
 	if !resumed {
-		if err := h.begin(ctx); err != nil {
+		if err := h.begin(ctx, bridges); err != nil {
 			return err
 		}
 	}
+	h.plan.Bridges = bridges
 	h.step("start", 4, "choose")
 	if err := h.host.Guard(ctx, h.plan); err != nil { // before anybody can dial the listener directly
 		return err
@@ -117,7 +124,7 @@ func (h *Holder) intercept(ctx context.Context) error {
 }
 
 // begin takes away what a dead holder left, and chooses a mode.
-func (h *Holder) begin(ctx context.Context) error {
+func (h *Holder) begin(ctx context.Context, bridges []string) error {
 	swept, err := h.host.Sweep(ctx)
 	if errors.Is(err, netsetup.ErrIPTables) { // a mode that needs it fails by itself; what is left shows when we dial ourselves
 		h.options.Log.Warn("rules that an earlier run left may be there", "error", err)
@@ -129,7 +136,7 @@ func (h *Holder) begin(ctx context.Context) error {
 	for _, what := range swept {
 		h.options.Log.Warn("removed what an earlier run left", "what", what)
 	}
-	return h.choose(ctx)
+	return h.choose(ctx, bridges)
 }
 
 // watched is ctx as long as the janitor lives.
@@ -145,9 +152,9 @@ func (h *Holder) watched(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { cancel(nil) }
 }
 
-func (h *Holder) choose(ctx context.Context) error {
+func (h *Holder) choose(ctx context.Context, bridges []string) error {
 	want := h.options.Want
-	want.ExemptGroup = h.options.ExemptGroup
+	want.ExemptGroup, want.Bridges = h.options.ExemptGroup, bridges
 	mode, reason, err := netsetup.Choose(ctx, want)
 	if err != nil {
 		return err

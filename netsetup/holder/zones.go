@@ -19,6 +19,7 @@ import (
 // now, whatever was said of it before: with a Problem, or Gone, there is no listener any more.
 type Zone struct {
 	Name      string         `json:"name"`                // of the bridge
+	Network   string         `json:"network,omitempty"`   // of an engine, where it was named by that
 	Index     int            `json:"index"`               // of the device: with another one, the listener is another one
 	Subnets   []netip.Prefix `json:"subnets,omitempty"`   // where the containers' addresses are
 	Addresses []netip.Addr   `json:"addresses,omitempty"` // the bridge's own, which are no container's
@@ -34,6 +35,9 @@ type zones struct {
 	end   context.CancelFunc
 	ended chan struct{} // closed when the goroutine that follows the bridges has ended
 
+	networks networks
+	amend    func(ctx context.Context, bridges []string) error // has the host serve other bridges
+
 	mu   sync.Mutex
 	open map[string]*openZone
 	to   *peer // the server that is told; nil is none
@@ -46,9 +50,9 @@ type openZone struct {
 }
 
 // start opens a listener for each bridge of the plan that is there, and from then on follows them until stop, in the network
-// namespace of the calling thread.
+// namespace of the calling thread, and those of the networks that are wanted.
 func (z *zones) start(ctx context.Context, plan netsetup.Plan, o Options) error {
-	if len(plan.Bridges) == 0 {
+	if len(plan.Bridges) == 0 && len(o.Want.Networks) == 0 {
 		return o.dropKept()
 	}
 	watch, err := netsetup.WatchBridges(plan.Bridges)
@@ -76,6 +80,9 @@ func (z *zones) start(ctx context.Context, plan netsetup.Plan, o Options) error 
 // port by which strangers come.
 func (z *zones) follow(ctx context.Context, watch *netsetup.BridgeWatch) {
 	err := watch.Follow(ctx, func(bridges []netsetup.Bridge, err error) {
+		if len(z.networks.wanted) > 0 {
+			bridges, err = netsetup.Bridges(ctx, z.name(ctx))
+		}
 		if err != nil {
 			z.fail(err)
 			return
@@ -87,6 +94,22 @@ func (z *zones) follow(ctx context.Context, watch *netsetup.BridgeWatch) {
 	}
 }
 
+// name returns the bridges to serve, after the host has been made to serve those of networks that have come, or gone.
+func (z *zones) name(ctx context.Context) []string {
+	names := slices.Concat(z.keep.Want.Bridges, z.networks.look(ctx))
+	if slices.Equal(names, z.plan.Bridges) {
+		return names
+	}
+	if err := z.amend(ctx, names); err != nil {
+		if ctx.Err() == nil {
+			z.log.Warn("cannot serve other bridges yet", "bridges", names, "error", err)
+		}
+		return z.plan.Bridges
+	}
+	z.plan.Bridges = names
+	return names
+}
+
 // match makes the zones match the bridges that are there, and tells the server what is new.
 func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 	z.mu.Lock()
@@ -95,7 +118,7 @@ func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 	for _, b := range bridges {
 		delete(left, b.Name)
 		was, known := z.open[b.Name]
-		now := &openZone{Zone: Zone{Name: b.Name, Index: b.Index, Subnets: b.Subnets, Addresses: b.Addresses, Problem: b.Problem}}
+		now := &openZone{Zone: Zone{Name: b.Name, Network: z.networks.names[b.Name], Index: b.Index, Subnets: b.Subnets, Addresses: b.Addresses, Problem: b.Problem}}
 		switch {
 		case known && was.file != nil && was.Index == b.Index && b.Problem == "": // other addresses at most
 			now.file = was.file
@@ -113,7 +136,7 @@ func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 	for name, was := range left {
 		z.shut(was)
 		delete(z.open, name)
-		z.tell(&openZone{Zone: Zone{Name: name, Index: was.Index, Gone: true}})
+		z.tell(&openZone{Zone: Zone{Name: name, Network: was.Network, Index: was.Index, Gone: true}})
 	}
 }
 
