@@ -15,7 +15,9 @@ import (
 )
 
 // engines is what they say they have.
-type engines struct{ networks atomic.Pointer[[]engine.Network] }
+type engines struct {
+	networks atomic.Pointer[[]engine.Network]
+}
 
 func (e *engines) have(networks ...engine.Network) { e.networks.Store(&networks) }
 
