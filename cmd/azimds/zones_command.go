@@ -179,7 +179,7 @@ func printZones(w io.Writer, l zoneListing) error {
 		case z.Served:
 			state = "would be served"
 		}
-		fmt.Fprintf(&b, "  %-11s %s\n", state, strings.Join(z.Subnets, ", "))
+		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-15s %s", state, strings.Join(z.Subnets, ", ")), " "))
 		for _, m := range z.Members {
 			fmt.Fprintf(&b, "  %-15s %s\n", cmp.Or(m.Address, "no address"), printable(m.Name))
 		}
