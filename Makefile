@@ -10,7 +10,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=nethttpomithttp2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-all lint fuzz bench golden package repository
+.PHONY: help build demo test test-vm test-vm-all test-docker lint fuzz bench golden package repository
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ test-vm: ## install azimds in a virtual machine, break what can be broken around
 
 test-vm-all: ## the same on more than one release of Debian
 	@$(MAKE) --no-print-directory test-vm SUITES='bookworm trixie'
+
+# "make test" has it, too.
+test-docker: ## run azimds in containers and for containers, with a Docker engine of the test's; shows each test
+	test/setup
+	$(GO) test -count=1 -v -timeout 30m ./test/docker
 
 lint: ## check style and architecture
 	$(GO) run $(LINTER) run ./...

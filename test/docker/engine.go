@@ -40,6 +40,7 @@ type Engine struct {
 	dir    string // all its files
 	group  string // all its processes, below the root of each hierarchy of control groups
 	client string
+	args   []string // of unshare, which starts the daemon
 	daemon *exec.Cmd
 	said   *agent.Text
 	ended  chan struct{}
@@ -89,40 +90,57 @@ func Start(t testing.TB, args ...string) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.removeGroups)
-	group, err := os.Open(own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
-	e.daemon = exec.Command("unshare", append([]string{
+	e.args = append([]string{
 		"--mount", "sh", "-ec", private, "sh", e.path("private"), daemon, "--config-file", e.path("daemon.json"),
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", e.Host(),
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + e.group + "/containers",
-	}, args...)...)
-	e.daemon.Env = append(agent.CleanEnv(), "NOTIFY_SOCKET="+e.path("notify"))
-	e.daemon.Stdout, e.daemon.Stderr = e.said, e.said
-	e.daemon.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	e.start()
+	}, args...)
+	t.Cleanup(e.stop)
+	e.start(own)
 	return e
 }
 
-// start starts the daemon and waits until it says that it is ready, as it does to a service manager (sd_notify(3)).
-func (e *Engine) start() {
+// Restart ends the engine and its containers, and starts it again.
+func (e *Engine) Restart() {
 	e.t.Helper()
+	e.end()
+	unified, err := unified()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.start(filepath.Join(unified, e.group, "engine"))
+}
+
+// start starts the daemon in a control group and waits until it says that it is ready, as it does to a service manager (sd_notify(3)).
+func (e *Engine) start(own string) {
+	e.t.Helper()
+	group, err := os.Open(own)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer group.Close()
+	if err := os.Remove(e.path("notify")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		e.t.Fatal(err)
+	}
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: e.path("notify"), Net: "unixgram"})
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	defer notify.Close()
-	if err := e.NS.Start(e.daemon); err != nil {
+	daemon := exec.Command("unshare", e.args...)
+	daemon.Env = append(agent.CleanEnv(), "NOTIFY_SOCKET="+e.path("notify"))
+	daemon.Stdout, daemon.Stderr = e.said, e.said
+	daemon.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	if err := e.NS.Start(daemon); err != nil {
 		e.t.Fatalf("starting dockerd: %v", err)
 	}
+	ended := make(chan struct{})
+	e.daemon, e.ended = daemon, ended
 	go func() {
-		defer close(e.ended)
-		e.daemon.Wait() //nolint:errcheck // how it ended is in what it said
+		defer close(ended)
+		daemon.Wait() //nolint:errcheck // how it ended is in what it said
 		notify.Close()
 	}()
-	e.t.Cleanup(e.stop)
 	if err := notify.SetReadDeadline(time.Now().Add(startTime)); err != nil {
 		e.t.Fatal(err)
 	}
@@ -137,13 +155,24 @@ func (e *Engine) start() {
 	}
 }
 
-// stop removes all containers and ends the engine, with a plain kill where it does not end otherwise.
+// stop removes all containers and ends the engine.
 func (e *Engine) stop() {
+	if e.daemon == nil {
+		return
+	}
 	if ids, err := e.run(nil, "ps", "--all", "--quiet"); err == nil && ids != "" {
 		if out, err := e.run(nil, append([]string{"rm", "--force"}, strings.Fields(ids)...)...); err != nil {
 			e.t.Errorf("removing the containers: %v\n%s", err, out)
 		}
 	}
+	e.end()
+	if e.t.Failed() {
+		e.t.Logf("dockerd said:\n%s", e.said)
+	}
+}
+
+// end ends the engine, with a plain kill where it does not end otherwise.
+func (e *Engine) end() {
 	if err := e.daemon.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		e.t.Errorf("ending dockerd: %v", err)
 	}
@@ -153,9 +182,6 @@ func (e *Engine) stop() {
 		e.t.Errorf("dockerd had to be killed\n%s", e.said)
 		e.daemon.Process.Kill()
 		<-e.ended
-	}
-	if e.t.Failed() {
-		e.t.Logf("dockerd said:\n%s", e.said)
 	}
 }
 

@@ -16,7 +16,9 @@ func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
 	var err error
-	bin, err = programs.Build([]programs.Program{{Name: "puppet", Source: "azimds/test/attack/puppet"}})
+	bin, err = programs.Build([]programs.Program{
+		programs.Azimds, {Name: "puppet", Source: "azimds/test/attack/puppet"}, {Name: "client-go", Source: "azimds/test/clients/go"},
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the containers:", err)
 		return 1

@@ -1,0 +1,75 @@
+package docker
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The image of a program that uses Azure's SDK, and of azimds beside it: files alone, as in an image from scratch.
+const sdkImage = "app"
+
+// sdk is the command that gets a token as a managed identity.
+var sdk = []string{"/client", "managed", "https://vault.azure.net/.default"}
+
+// importSDK makes the image.
+func importSDK(e *Engine) {
+	e.t.Helper()
+	e.Import(sdkImage, map[string]string{"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go")})
+}
+
+// token is the token in what an SDK's client has printed, else "".
+func token(out string) string {
+	for line := range strings.Lines(out) {
+		var got struct{ Token string }
+		if json.Unmarshal([]byte(line), &got) == nil && got.Token != "" {
+			return got.Token
+		}
+	}
+	return ""
+}
+
+// In an image from scratch root with NET_ADMIN runs an unmodified program as another user, that the image does not know, with tokens:
+// with a network of the container's own and without any. Without NET_ADMIN it is told what is missing.
+func TestExecInAContainer(t *testing.T) {
+	e := Start(t)
+	importSDK(e)
+	command := append([]string{sdkImage, "/azimds", "exec", "--credential", "emulated", "--user", "65532", "--"}, sdk...)
+	for _, network := range []string{"bridge", "none"} {
+		out, code := e.Try(append([]string{"run", "--rm", "--network", network, "--cap-add", "NET_ADMIN"}, command...)...)
+		if code != 0 || token(out) == "" {
+			t.Errorf("network %s: exec ended with %d:\n%s", network, code, out)
+		}
+	}
+	out, code := e.Try(append([]string{"run", "--rm"}, command...)...)
+	if code != 125 || token(out) != "" || !strings.Contains(out, "NET_ADMIN") {
+		t.Errorf("without NET_ADMIN exec ended with %d:\n%s", code, out)
+	}
+}
+
+// Around several steps of a container that goes on, azimds runs detached, and leaves no process when it is stopped.
+func TestRunDetachedInAContainer(t *testing.T) {
+	e := Start(t)
+	e.Import("idle", map[string]string{
+		"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go"), "/puppet": filepath.Join(bin, "puppet"),
+	}, `ENTRYPOINT ["/puppet"]`)
+	id := e.Run("--interactive", "--cap-add", "NET_ADMIN", "idle")
+	e.Await(id, "{{.State.Status}}", "running")
+	alone := e.Docker("top", id)
+	if out := e.Docker("exec", id, "/azimds", "run", "--detach", "--credential", "emulated"); !strings.Contains(out, "azimds stop") {
+		t.Errorf("run --detach says %q", out)
+	}
+	for range 2 {
+		if out := e.Docker(append([]string{"exec", id}, sdk...)...); token(out) == "" {
+			t.Errorf("a step has no token:\n%s", out)
+		}
+	}
+	if out, code := e.Try("exec", "--user", "65532", id, "/azimds", "token", "https://vault.azure.net"); code == 0 {
+		t.Errorf("another user has a token:\n%s", out)
+	}
+	e.Docker("exec", id, "/azimds", "stop")
+	if now := e.Docker("top", id); len(strings.Split(now, "\n")) != len(strings.Split(alone, "\n")) {
+		t.Errorf("processes before:\n%s\nand after azimds stop:\n%s", alone, now)
+	}
+}
