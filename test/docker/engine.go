@@ -278,6 +278,20 @@ func (e *Engine) Await(container, template, want string) {
 	}
 }
 
+// AwaitLog waits until a container has said something.
+func (e *Engine) AwaitLog(container, words string) {
+	e.t.Helper()
+	for deadline := time.Now().Add(agent.Patience); ; time.Sleep(50 * time.Millisecond) {
+		got := e.Docker("logs", container)
+		if strings.Contains(got, words) {
+			return
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("container %q does not say %q:\n%s", container, words, got)
+		}
+	}
+}
+
 // PID is the first process of a container, as it is called outside.
 func (e *Engine) PID(container string) int {
 	e.t.Helper()
