@@ -89,7 +89,7 @@ func Start(t testing.TB, args ...string) *Engine {
 	if err := errors.Join(os.MkdirAll(own, 0o755), os.Mkdir(e.path("private"), 0o755), os.WriteFile(e.path("daemon.json"), []byte("{}"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.removeGroups)
+	t.Cleanup(func() { removeGroups(t, e.group) })
 	e.args = append([]string{
 		"--mount", "sh", "-ec", private, "sh", e.path("private"), daemon, "--config-file", e.path("daemon.json"),
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", e.Host(),

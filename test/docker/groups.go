@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,14 +18,16 @@ import (
 	"azimds/test/agent"
 )
 
-// removeGroups ends what is left of the engine's processes, each of which is a failure of the test, and removes its control groups.
-func (e *Engine) removeGroups() {
+// removeGroups ends what is left of the processes of a control group, each of which is a failure of the test, and removes it from each
+// hierarchy.
+func removeGroups(t testing.TB, group string) {
+	t.Helper()
 	roots, err := hierarchies()
 	if err != nil {
-		e.t.Error(err)
+		t.Error(err)
 	}
 	for _, root := range roots {
-		top := filepath.Join(root, e.group)
+		top := filepath.Join(root, group)
 		for deadline := time.Now().Add(agent.Patience); ; time.Sleep(10 * time.Millisecond) {
 			left := processes(top)
 			if len(left) == 0 {
@@ -34,14 +37,14 @@ func (e *Engine) removeGroups() {
 				continue // a process that has ended may not have been waited for
 			}
 			for pid, command := range left {
-				e.t.Errorf("process %d outlives the engine: %s", pid, command)
+				t.Errorf("process %d outlives the engine: %s", pid, command)
 				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-					e.t.Error(err)
+					t.Error(err)
 				}
 			}
 		}
 		if err := removeGroup(top); err != nil {
-			e.t.Error(err)
+			t.Error(err)
 		}
 	}
 }
