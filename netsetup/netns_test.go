@@ -83,8 +83,8 @@ func plantCanaries(t *testing.T, ns *netns.NS) {
 var (
 	counters   = regexp.MustCompile(`\[\d+:\d+\]`)
 	comment    = regexp.MustCompile(`(?m)^#.*\n`)
-	carrier    = regexp.MustCompile(` linkdown|,?(NO-CARRIER|LOWER_UP|M-DOWN)\b| state \w+`) // follows a veth's peer a moment later
-	timer      = regexp.MustCompile(`timer +[\d.]+`)                                         // a bridge's
+	carrier    = regexp.MustCompile(` linkdown|\b(NO-CARRIER|LOWER_UP|M-DOWN),|,(NO-CARRIER|LOWER_UP|M-DOWN)\b| state \w+`) // follows a veth's peer a moment later
+	timer      = regexp.MustCompile(`timer +[\d.]+`)                                                                        // a bridge's
 	emptyTable = regexp.MustCompile(`(?m)^\*\w+\n(:\w+ \w+ *\n)*COMMIT\n`)
 )
 
