@@ -120,6 +120,8 @@ func (a authority) explain(ctx context.Context, app application, r token.Request
 		host = x.host
 	}
 	switch {
+	case x.runner != nil:
+		return x.runner
 	case ctx.Err() != nil:
 		return &token.Error{Kind: token.ErrUnavailable, Message: host + " did not answer in time", Err: context.Cause(ctx)}
 	case x.err != nil:

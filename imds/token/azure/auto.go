@@ -107,7 +107,8 @@ type reason struct {
 }
 
 // nobody joins the reasons into one sentence. Its command is that of the credential that lacks least: one whose program is
-// there and wants a sign-in goes before one that is not installed, and that before one that nobody has set up.
+// there and wants a sign-in goes before one that is not installed, and that before one that nobody has set up. Before all goes
+// what a CI job lacks, which has nobody who could sign in.
 func nobody(reasons []reason) error {
 	told := &token.Error{Kind: token.ErrSignInRequired}
 	said := make([]string, len(reasons))
@@ -121,6 +122,9 @@ func nobody(reasons []reason) error {
 		switch {
 		case errors.Is(r.err, errNotConfigured):
 			rank, message = 1, strings.TrimSuffix(message, ", which the credential "+r.kind+" needs")
+			if r.kind == KindGitHubActions || r.kind == KindAzurePipelines {
+				rank = 4
+			}
 		case errors.Is(r.err, errNotInstalled):
 			rank, message = 2, "it is not installed"
 		}

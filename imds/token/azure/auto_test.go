@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"azimds/imds/token"
+	"azimds/test/runner"
 )
 
 // fakeCandidate answers with its name, or an error.
@@ -156,5 +158,87 @@ func TestAutoNobody(t *testing.T) {
 			told.add(test.name, err)
 		})
 	}
+	t.Run("in a job of GitHub's", func(t *testing.T) {
+		variables := map[string]string{envGitHub: "true", envTenant: tenantID, envClient: clientID}
+		job, err := NewGitHubActions(GitHubActionsOptions{Getenv: environment(variables)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := NewAuto(NewEnvironment(EnvironmentOptions{Getenv: environment(variables)}), job, &fakeCandidate{name: KindCLI, err: errSignedOut})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Token(t.Context(), token.Request{Resource: arm})
+		checkError(t, err)
+		told.add("in a job of GitHub's", err)
+	})
 	told.compare(t, "auto.golden")
+}
+
+// TestAutoInAJob wants a job that its service vouches for, or refuses, to be asked before what signed in to az, and one that nobody
+// has set up to be passed over.
+func TestAutoInAJob(t *testing.T) {
+	for _, v := range vouchers {
+		t.Run(v.kind, func(t *testing.T) {
+			ci, authority, pool := v.job(t)
+			az := &fakeCandidate{name: KindCLI}
+			ask := func(want string) error {
+				t.Helper()
+				a, err := NewAuto(NewEnvironment(EnvironmentOptions{Getenv: os.Getenv, CA: pool}), v.open(t, authority.URL(), pool), az)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = a.Token(t.Context(), token.Request{Resource: arm})
+				chosen := ""
+				if a.Chosen() != nil {
+					chosen = kindOf(a.Chosen())
+				}
+				if chosen != want {
+					t.Errorf("chose %q, want %q: %v", chosen, want, err)
+				}
+				return err
+			}
+			_ = ask(v.kind)
+			ci.Become(otherSubject)
+			if err := ask(""); err == nil || !strings.Contains(err.Error(), "AADSTS700213") {
+				t.Errorf("of another job: %v", err)
+			}
+			ci.Behave(runner.Behaviour{Status: 403})
+			if err := ask(""); !errors.Is(err, errUnusable) {
+				t.Errorf("of a job without a token: %v", err)
+			}
+			ci.Behave(runner.Behaviour{Status: 503})
+			if err := ask(""); !errors.Is(err, token.ErrUnavailable) {
+				t.Errorf("of a service that is out of order: %v", err)
+			}
+			if az.asked != 0 {
+				t.Errorf("az was asked %d times", az.asked)
+			}
+			t.Setenv(envClient, "") // as where only azure/login has the client id
+			_ = ask(KindCLI)
+			t.Setenv(envClient, clientID)
+			t.Setenv(envGitHubURL, "")
+			t.Setenv(envPipelinesToken, "")
+			_ = ask(KindCLI)
+		})
+	}
+}
+
+func TestOnRunners(t *testing.T) {
+	for _, test := range []struct {
+		values            map[string]string
+		gitHub, pipelines bool
+	}{
+		{nil, false, false},
+		{map[string]string{"CI": "true", "GITLAB_CI": "true"}, false, false},
+		{map[string]string{"GITHUB_ACTIONS": "true"}, true, false},
+		{map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x"}, true, false},
+		{map[string]string{"TF_BUILD": "True"}, false, true},
+		{map[string]string{"SYSTEM_OIDCREQUESTURI": "https://x"}, false, true},
+	} {
+		getenv := environment(test.values)
+		if OnGitHubActions(getenv) != test.gitHub || OnAzurePipelines(getenv) != test.pipelines {
+			t.Errorf("%v: GitHub Actions %v, Azure Pipelines %v", test.values, OnGitHubActions(getenv), OnAzurePipelines(getenv))
+		}
+	}
 }

@@ -15,12 +15,14 @@ import (
 // The names under which configuration selects a source.
 const (
 	KindAuto              = "auto"
+	KindAzurePipelines    = "azure-pipelines"
 	KindCLI               = "azure-cli"
 	KindClientCertificate = "client-certificate"
 	KindClientSecret      = "client-secret"
 	KindDeveloperCLI      = "azure-developer-cli"
 	KindDeviceCode        = "device-code"
 	KindEnvironment       = "environment"
+	KindGitHubActions     = "github-actions"
 	KindPowerShell        = "azure-powershell"
 	KindUsernamePassword  = "username-password"
 	KindWorkloadIdentity  = "workload-identity"

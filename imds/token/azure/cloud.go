@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,22 @@ func Clouds() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// exchangeAudience is whom a federated token has to be for in the public cloud.
+const exchangeAudience = "api://AzureADTokenExchange"
+
+// audiences are whom a federated token has to be for in the other clouds, by the hosts of their authorities (learn.microsoft.com,
+// "Configure an application to trust a managed identity", audience).
+var audiences = map[string]string{
+	"login.microsoftonline.us": exchangeAudience + "USGov", "login.usgovcloudapi.net": exchangeAudience + "USGov",
+	"login.chinacloudapi.cn": exchangeAudience + "China", "login.partner.microsoftonline.cn": exchangeAudience + "China",
+}
+
+// audienceAt is whom a federated token has to be for that is presented to the authority at host. One that is in no list, such as a
+// company's own gateway, is taken for the public cloud.
+func audienceAt(host string) string {
+	return cmp.Or(audiences[strings.ToLower(host)], exchangeAudience)
 }
 
 // AuthorityHost is where Entra of a cloud answers, for the AuthorityHost options of this package, for example

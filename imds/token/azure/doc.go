@@ -1,5 +1,5 @@
 // Package azure holds the token sources that reach Microsoft Entra: through the developer's tools (az, azd, PowerShell), as an
-// application (with a secret, a certificate or another issuer's token), as a person (with a device code or a password), with
+// application (with a secret, a certificate, another issuer's token or the word of a CI service), as a person (with a device code or a password), with
 // what the environment names, or with the first of these that somebody is signed in to. It stands over azidentity 1.15 and is
 // the one place that imports it.
 //
@@ -11,6 +11,7 @@
 //   - Nothing is cached. Each call is one request to Entra or one run of a tool, so that [token.Cached] in front is the only
 //     cache and a dropped or bypassed entry means what it says; [token.Request.Fresh] therefore needs no handling. Two have
 //     a store of their own, and answer from it while a token there has more than five minutes left: az, and [DeviceCode].
+//   - What a CI service says of a job is asked for once for each request to Entra: it lives for minutes, the job for hours.
 //   - Files that name a credential are read at each call, so that what was renewed or rotated counts at once.
 //   - [token.Request.Identity] is ignored: the source is the identity. [token.Request.Tenant] is obeyed for any tenant, since
 //     only the operator's configuration sets it.

@@ -110,6 +110,11 @@ func (e *Environment) application() (application, error) {
 	return passwordApplication(KindEnvironment, tenant, clientID, host, username, password), nil
 }
 
+// SecretVariables are the variables of this package's sources whose values are secrets.
+func SecretVariables() []string {
+	return []string{envSecret, envPassword, envUserSecret, envGitHubToken, envPipelinesToken}
+}
+
 // readSecret is the command that sets a variable to what a person types, and shows it nowhere.
 func readSecret(variable string) string { return "read -rs " + variable + " && export " + variable }
 

@@ -97,6 +97,7 @@ type exchange struct {
 	err   error // of the request or of its answer's body
 	// refused is the answer, if its status is an error's; azidentity does not always pass it on.
 	refused *refusedAnswer
+	runner  error // what a person is told of a CI service that gave no token, so that Entra was not asked
 }
 
 // refusedAnswer is an answer whose status is an error's.

@@ -64,6 +64,10 @@ func TestWorkloadIdentityToken(t *testing.T) {
 	for name, o := range map[string]WorkloadIdentityOptions{
 		"options":     {Tenant: tenantID, ClientID: clientID, TokenFile: path, AuthorityHost: server.URL()},
 		"environment": {Getenv: environment(map[string]string{envTenant: tenantID, envClient: clientID, envTokenFile: path, envAuthority: server.URL() + "/"})},
+		"variable": {
+			Tenant: tenantID, ClientID: clientID, TokenEnv: "ID_TOKEN", AuthorityHost: server.URL(),
+			Getenv: environment(map[string]string{"ID_TOKEN": federatedToken(t, key, nil), envTokenFile: "/nowhere"}),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o.CA = pool
@@ -78,7 +82,11 @@ func TestWorkloadIdentityToken(t *testing.T) {
 			if issued := server.Issued(); got.Value.Reveal() != issued[len(issued)-1].Token || got.ObjectID != objectID {
 				t.Error("another token than was issued")
 			}
-			if want := "workload-identity (tenant " + tenantID + ", client " + clientID + ", file " + path; !strings.HasPrefix(source.Describe(), want) {
+			place := "file " + path
+			if o.TokenEnv != "" {
+				place = "variable " + o.TokenEnv
+			}
+			if want := "workload-identity (tenant " + tenantID + ", client " + clientID + ", " + place; !strings.HasPrefix(source.Describe(), want) {
 				t.Errorf("got %q, want %q", source.Describe(), want)
 			}
 		})
@@ -136,12 +144,18 @@ func TestWorkloadIdentityFailures(t *testing.T) {
 	for _, test := range []struct {
 		name, text, unset string
 		file              string
+		variable          bool // the text is in a variable
 	}{
 		{name: "no file named", unset: envTokenFile},
 		{name: "no tenant", unset: envTenant},
 		{name: "no client", unset: envClient},
 		{name: "no such file", file: filepath.Join(dir, "none")},
 		{name: "empty"},
+		{name: "no variable", variable: true},
+		{name: "garbage in a variable", text: "n0 T0ken", variable: true},
+		{name: "expired in a variable", text: federatedToken(t, key, jwt.MapClaims{"exp": 1_750_000_000}), variable: true},
+		{name: "another subject and an audience of one's own", variable: true,
+			text: federatedToken(t, key, jwt.MapClaims{"sub": "project_path:a/b:ref_type:branch:ref:main", "aud": "https://gitlab.example"})},
 		{name: "garbage", text: "n0 T0ken"},
 		{name: "expired", text: federatedToken(t, key, jwt.MapClaims{"exp": 1_750_000_000})},
 		{name: "not yet valid", text: federatedToken(t, key, jwt.MapClaims{"nbf": time.Now().Add(30 * time.Minute).Unix()})},
@@ -156,7 +170,11 @@ func TestWorkloadIdentityFailures(t *testing.T) {
 			}
 			values := maps.Clone(env)
 			delete(values, test.unset)
-			source := newWorkloadIdentity(t, WorkloadIdentityOptions{TokenFile: test.file, Getenv: environment(values), CA: pool})
+			o := WorkloadIdentityOptions{TokenFile: test.file, Getenv: environment(values), CA: pool}
+			if test.variable {
+				o.TokenEnv, values["ID_TOKEN"] = "ID_TOKEN", test.text
+			}
+			source := newWorkloadIdentity(t, o)
 			_, err := source.Token(t.Context(), token.Request{Resource: arm})
 			secrets := slices.DeleteFunc([]string{test.text}, func(s string) bool { return s == "" })
 			checkError(t, err, secrets...)
