@@ -25,6 +25,8 @@ type Config struct {
 	ClientSecret      ClientSecret
 	ClientCertificate ClientCertificate
 	WorkloadIdentity  WorkloadIdentity
+	GitHubActions     GitHubActions
+	AzurePipelines    AzurePipelines
 	UsernamePassword  UsernamePassword
 	DeviceCode        DeviceCode
 	Pin               Pin
@@ -55,6 +57,8 @@ const (
 	CredentialClientSecret      Credential = "client-secret"
 	CredentialClientCertificate Credential = "client-certificate"
 	CredentialWorkloadIdentity  Credential = "workload-identity"
+	CredentialGitHubActions     Credential = "github-actions"
+	CredentialAzurePipelines    Credential = "azure-pipelines"
 	CredentialUsernamePassword  Credential = "username-password"
 	CredentialEnvironment       Credential = "environment"
 	CredentialAuto              Credential = "auto" // the first of several that somebody is signed in to
@@ -109,10 +113,23 @@ type ClientCertificate struct {
 }
 
 // WorkloadIdentity adjusts [CredentialWorkloadIdentity] and that of [CredentialAuto]. What is empty comes from the AZURE_*
-// variables.
+// variables. At most one of TokenFile and TokenEnv is set when that is in use.
 type WorkloadIdentity struct {
 	ClientID  string // GUID
 	TokenFile string // absolute path of another issuer's token
+	TokenEnv  string // name of an environment variable that holds one
+}
+
+// GitHubActions adjusts [CredentialGitHubActions] and that of [CredentialAuto].
+type GitHubActions struct {
+	ClientID string // GUID; empty means AZURE_CLIENT_ID
+}
+
+// AzurePipelines adjusts [CredentialAzurePipelines] and that of [CredentialAuto]. What is empty comes from the variables that
+// Azure Pipelines sets, else from the AZURE_* variables.
+type AzurePipelines struct {
+	ServiceConnectionID string // GUID
+	ClientID            string // GUID
 }
 
 // UsernamePassword adjusts [CredentialUsernamePassword].

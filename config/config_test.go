@@ -66,6 +66,18 @@ func TestValidate(t *testing.T) {
 				"username-password.username is empty, must be a name like alice@contoso.com when credential is username-password\n" +
 				"username-password.password-file is empty, must be an absolute path when credential is username-password"},
 		{"federated token of the variables", func(c *Config) { c.Credential = CredentialWorkloadIdentity }, ""},
+		{"federated token in a variable", func(c *Config) { c.Credential, c.WorkloadIdentity.TokenEnv = CredentialWorkloadIdentity, "T" }, ""},
+		{"two federated tokens", func(c *Config) {
+			c.Credential, c.WorkloadIdentity.TokenEnv, c.WorkloadIdentity.TokenFile = CredentialWorkloadIdentity, "T", "/t"
+		}, "at most one of workload-identity.token-file and workload-identity.token-env may be set when credential is workload-identity, both are"},
+		{"two federated tokens of auto", func(c *Config) {
+			c.Credential, c.WorkloadIdentity.TokenEnv, c.WorkloadIdentity.TokenFile = CredentialAuto, "T", "/t"
+		}, "at most one of workload-identity.token-file and workload-identity.token-env may be set when credential is auto, both are"},
+		{"two federated tokens of a credential not in use", func(c *Config) {
+			c.WorkloadIdentity.TokenEnv, c.WorkloadIdentity.TokenFile = "T", "/t"
+		}, ""},
+		{"a job of GitHub's", func(c *Config) { c.Credential = CredentialGitHubActions }, ""},
+		{"a job of Azure Pipelines", func(c *Config) { c.Credential = CredentialAzurePipelines }, ""},
 		{"code for nobody in particular", func(c *Config) { c.Credential = CredentialDeviceCode }, ""},
 		{"id that is none", func(c *Config) { c.Credential, c.DeviceCode.ClientID = CredentialDeviceCode, "az" },
 			`device-code.client-id is "az", must be empty or a GUID`},
@@ -98,7 +110,8 @@ func TestValues(t *testing.T) {
 		{"azure-cli.subscription", []string{"", someGUID, "Pay as you go", "a_b.c"}, []string{`a"b`, "a;b", "a$(b)", "ä", "--x", " a"}},
 		{"client-secret.secret-env", []string{"", "APP_SECRET", "_X1"}, []string{"1X", "app_secret", "A-B", "A=B", "s~x"}},
 		{"credential", []string{"azure-cli", "azure-developer-cli", "azure-powershell", "device-code", "client-secret",
-			"client-certificate", "workload-identity", "username-password", "environment", "auto", "emulated"}, []string{"", "az", "managed-identity"}},
+			"client-certificate", "workload-identity", "github-actions", "azure-pipelines", "username-password", "environment", "auto",
+			"emulated"}, []string{"", "az", "managed-identity"}},
 		{"cloud", []string{"public", "usgov", "china"}, []string{"", "AzureCloud", "germany"}},
 		{"client-certificate.client-id", []string{"", someGUID}, []string{"app", someGUID + "0"}},
 		{"client-certificate.file", []string{"", "/c.pem"}, []string{"c.pem", "~/c.pem"}},
@@ -106,6 +119,10 @@ func TestValues(t *testing.T) {
 		{"client-certificate.send-chain", []string{"true", "false"}, []string{"", "yes"}},
 		{"workload-identity.client-id", []string{"", someGUID}, []string{"app"}},
 		{"workload-identity.token-file", []string{"", "/t"}, []string{"t", "eyJ0"}},
+		{"workload-identity.token-env", []string{"", "AZURE_ID_TOKEN"}, []string{"azure_id_token", "eyJ0", "$T"}},
+		{"github-actions.client-id", []string{"", someGUID}, []string{"app"}},
+		{"azure-pipelines.service-connection-id", []string{"", someGUID}, []string{"my connection"}},
+		{"azure-pipelines.client-id", []string{"", someGUID}, []string{"app"}},
 		{"username-password.username", []string{"", "alice@contoso.com", "ä@b", "o'neil@x"}, []string{"alice", "a b@c", "@", "a@", "a@b@c", "a@b\x00"}},
 		{"notify", []string{"", "a && b"}, []string{"a\nb", "a\x00"}},
 		{"device-code.client-id", []string{"", someGUID}, []string{"app"}},

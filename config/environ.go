@@ -52,6 +52,12 @@ func ours(environ []string) map[string]string {
 	return found
 }
 
+// secretVariables are those that would hold a secret if there were such keys.
+var secretVariables = []string{
+	envPrefix + "CLIENT_SECRET_SECRET", envPrefix + "CLIENT_CERTIFICATE_PASSWORD", envPrefix + "USERNAME_PASSWORD_PASSWORD",
+	envPrefix + "WORKLOAD_IDENTITY_TOKEN",
+}
+
 // strangers reports variables that were surely meant to set a key and do not: one that is spelled nearly like a key's, and
 // one that holds a secret where only its name belongs. Other AZIMDS_ variables are somebody's own, such as the one that
 // client-secret.secret-env names.
@@ -65,8 +71,8 @@ func strangers(environ []string, c Config) error {
 	var found []error
 	for _, name := range slices.Sorted(maps.Keys(ours(environ))) {
 		switch {
-		case known[name] || name == c.ClientSecret.SecretEnv:
-		case name == envPrefix+"CLIENT_SECRET_SECRET", name == envPrefix+"CLIENT_CERTIFICATE_PASSWORD", name == envPrefix+"USERNAME_PASSWORD_PASSWORD":
+		case known[name] || name == c.ClientSecret.SecretEnv || name == c.WorkloadIdentity.TokenEnv:
+		case slices.Contains(secretVariables, name):
 			found = append(found, unset(name, fmt.Errorf("%s: %w", name, errSecretValue)))
 		default:
 			near := nearest(strings.TrimPrefix(name, envPrefix), candidates)

@@ -16,8 +16,8 @@ const maxFile = 1 << 20
 
 // errSecretValue refuses a secret in plain sight. It never says which.
 var errSecretValue = errors.New("a secret is never a key's value, " +
-	"name what holds it with client-secret.secret-file, client-secret.secret-env, client-certificate.password-file or " +
-	"username-password.password-file")
+	"name what holds it with client-secret.secret-file, client-secret.secret-env, client-certificate.password-file, " +
+	"username-password.password-file, workload-identity.token-file or workload-identity.token-env")
 
 // file is one configuration file to read.
 type file struct {
@@ -156,7 +156,7 @@ func (f *flattener) take(k Key, raw any) {
 
 // holdsSecret tells whether a name that is no key's was surely meant for a secret itself.
 func holdsSecret(part string) bool {
-	return slices.Contains([]string{"secret", "client-secret", "password"}, strings.ToLower(part))
+	return slices.Contains([]string{"secret", "client-secret", "password", "token"}, strings.ToLower(part))
 }
 
 // within lists the keys of a section.

@@ -24,7 +24,8 @@ func TestFileErrors(t *testing.T) {
 		{"unknown key in section", "log: {levle: info}", []string{`unknown key "log.levle"; did you mean log.level?`}}, //nolint:misspell // that is the point
 		{"key without its section", "level: info", []string{`unknown key "level"; did you mean log.level?`}},
 		{"key of two sections", "client-id: x", []string{`unknown key "client-id"; did you mean client-secret.client-id, ` +
-			`client-certificate.client-id, workload-identity.client-id, username-password.client-id, device-code.client-id or emulated.client-id?`}},
+			`client-certificate.client-id, workload-identity.client-id, github-actions.client-id, azure-pipelines.client-id, ` +
+			`username-password.client-id, device-code.client-id or emulated.client-id?`}},
 		{"unknown section", "logs: {level: info}", []string{`unknown key "logs"; did you mean log?`}},
 		{"underscore", "shadow_metadata: true", []string{`unknown key "shadow_metadata"; did you mean shadow-metadata?`}},
 		{"capital", "Mode: auto", []string{`unknown key "Mode"; did you mean mode?`}},
@@ -34,7 +35,8 @@ func TestFileErrors(t *testing.T) {
 		{"word", "mode: nat", []string{`mode is "nat", must be auto, iptables, loopback or dummy`}},
 		{"section for a word", "mode: {name: auto}", []string{`mode is a section, must be auto, iptables, loopback or dummy`}},
 		{"list for a word", "credential: [azure-cli]", []string{`credential is a list, must be azure-cli, azure-developer-cli, ` +
-			`azure-powershell, device-code, client-secret, client-certificate, workload-identity, username-password, environment, auto or emulated`}},
+			`azure-powershell, device-code, client-secret, client-certificate, workload-identity, github-actions, azure-pipelines, ` +
+			`username-password, environment, auto or emulated`}},
 		{"word for a section", "log: debug", []string{`log is a section, its keys are log.level and log.format`}},
 		{"list for a section", "emulated: [lifetime]", []string{`emulated is a section, its keys are emulated.tenant, emulated.client-id, ` +
 			`emulated.object-id, emulated.resource-id and emulated.lifetime`}},
@@ -155,6 +157,7 @@ func TestErrorsRepeatNoSecret(t *testing.T) {
 		"client-secret: {secret-env: " + secret + "}",
 		"client-secret: {secret-env: {value: " + secret + "}}",
 		"password: " + secret,
+		"workload-identity: {token: " + secret + "}",
 		"azure-cli: {key: " + secret + "}",
 		"[" + secret + "]: 1",
 		"authority-host: https://me:" + secret + "@login.example",

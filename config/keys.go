@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// variableWant says what names a variable.
+const variableWant = "empty or the name of an environment variable, in capitals, digits and _"
+
 // keys is the registry, in the order of the reference.
 var keys = []Key{
 	{Name: "mode", Flag: "mode", Class: Privileged, Example: "iptables",
@@ -49,19 +52,21 @@ var keys = []Key{
 			want: "a list, each " + ruleItem.want}},
 	{Name: "credential", Flag: "credential", Example: "environment",
 		Doc: "Where tokens come from: a tool's sign-in, a person's with a code, an application's secret, certificate or " +
-			"federated token, a person's password, the `AZURE_*` variables, the first of several (`auto`: environment, workload identity, " +
-			"`az`, `azd`), or azimds itself (`emulated`, worthless to Azure).",
+			"federated token, a CI job (`github-actions`, `azure-pipelines`), a person's password, the `AZURE_*` variables, the first of " +
+			"several (`auto`: environment, workload identity, the CI job that it is in, `az`, `azd`), or azimds itself (`emulated`, " +
+			"worthless to Azure).",
 		value: choice(func(c *Config) *Credential { return &c.Credential },
 			CredentialAzureCLI, CredentialDeveloperCLI, CredentialPowerShell, CredentialDeviceCode, CredentialClientSecret,
-			CredentialClientCertificate, CredentialWorkloadIdentity, CredentialUsernamePassword, CredentialEnvironment,
-			CredentialAuto, CredentialEmulated)},
+			CredentialClientCertificate, CredentialWorkloadIdentity, CredentialGitHubActions, CredentialAzurePipelines,
+			CredentialUsernamePassword, CredentialEnvironment, CredentialAuto, CredentialEmulated)},
 	{Name: "tenant", Flag: "tenant", Example: "contoso.onmicrosoft.com",
 		Doc: "Tenant that tokens are asked of; empty means the credential's own. Required by `client-secret`, " +
 			"`client-certificate` and `username-password`.",
 		value: text(func(c *Config) *string { return &c.Tenant }, tenant, "empty, a tenant's GUID or one of its domains")},
 	{Name: "cloud", Flag: "cloud", Example: "usgov",
 		Doc: "Microsoft's cloud whose Entra is asked; where that is `public`, `AZURE_AUTHORITY_HOST` still counts for " +
-			"`environment`, `workload-identity` and `auto`. `az`, `azd` and PowerShell have a cloud of their own.",
+			"`environment`, `workload-identity`, `github-actions`, `azure-pipelines` and `auto`. `az`, `azd` and PowerShell have a cloud " +
+			"of their own.",
 		value: choice(func(c *Config) *Cloud { return &c.Cloud }, CloudPublic, CloudUSGov, CloudChina)},
 	{Name: "authority-host", Example: "https://login.microsoftonline.us",
 		Doc:   "Microsoft Entra endpoint to ask in place of the cloud's own; empty means the cloud's. Not together with `cloud`.",
@@ -100,9 +105,8 @@ var keys = []Key{
 		Doc:   "File that holds the secret and that nobody but its owner can read; a newline at its end is ignored.",
 		value: text(func(c *Config) *string { return &c.ClientSecret.SecretFile }, path, "empty or an absolute path")},
 	{Name: "client-secret.secret-env", Example: "MY_APP_SECRET", private: true,
-		Doc: "Environment variable that holds the secret.",
-		value: text(func(c *Config) *string { return &c.ClientSecret.SecretEnv }, variable,
-			"empty or the name of an environment variable, in capitals, digits and _")},
+		Doc:   "Environment variable that holds the secret.",
+		value: text(func(c *Config) *string { return &c.ClientSecret.SecretEnv }, variable, variableWant)},
 
 	{Name: "client-certificate.client-id", Example: "11111111-2222-3333-4444-555555555555",
 		Doc:   "Application (client) id that the certificate belongs to.",
@@ -123,6 +127,22 @@ var keys = []Key{
 	{Name: "workload-identity.token-file", Example: "/run/secrets/azure/token",
 		Doc:   "File in which something keeps another issuer's token fresh; empty means `AZURE_FEDERATED_TOKEN_FILE`.",
 		value: text(func(c *Config) *string { return &c.WorkloadIdentity.TokenFile }, path, "empty or an absolute path")},
+	{Name: "workload-identity.token-env", Example: "AZURE_ID_TOKEN", private: true,
+		Doc: "Environment variable that holds another issuer's token, such as one of GitLab's `id_tokens`; not together with " +
+			"`workload-identity.token-file`.",
+		value: text(func(c *Config) *string { return &c.WorkloadIdentity.TokenEnv }, variable, variableWant)},
+
+	{Name: "github-actions.client-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Application (client) id that trusts the job's token; empty means `AZURE_CLIENT_ID`.",
+		value: text(func(c *Config) *string { return &c.GitHubActions.ClientID }, guid, "empty or a GUID")},
+
+	{Name: "azure-pipelines.service-connection-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc: "Service connection whose application tokens are for; its page in Azure DevOps has it as `resourceId` in the address. " +
+			"Empty means `AZURESUBSCRIPTION_SERVICE_CONNECTION_ID`.",
+		value: text(func(c *Config) *string { return &c.AzurePipelines.ServiceConnectionID }, guid, "empty or a GUID")},
+	{Name: "azure-pipelines.client-id", Example: "11111111-2222-3333-4444-555555555555",
+		Doc:   "Application (client) id of the service connection; empty means `AZURESUBSCRIPTION_CLIENT_ID`, else `AZURE_CLIENT_ID`.",
+		value: text(func(c *Config) *string { return &c.AzurePipelines.ClientID }, guid, "empty or a GUID")},
 
 	{Name: "username-password.client-id", Example: "11111111-2222-3333-4444-555555555555",
 		Doc:   "Public client to sign in to; empty means the one that `az` signs in to.",

@@ -66,6 +66,15 @@ var settings = map[string]struct {
 		"workload-identity: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.WorkloadIdentity.ClientID = someGUID }},
 	"workload-identity.token-file": {
 		"workload-identity: {token-file: /run/t}", "/run/t", func(c *Config) { c.WorkloadIdentity.TokenFile = "/run/t" }},
+	"workload-identity.token-env": {
+		"workload-identity: {token-env: ID_TOKEN}", "ID_TOKEN", func(c *Config) { c.WorkloadIdentity.TokenEnv = "ID_TOKEN" }},
+	"github-actions.client-id": {
+		"github-actions: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.GitHubActions.ClientID = someGUID }},
+	"azure-pipelines.service-connection-id": {
+		"azure-pipelines: {service-connection-id: " + someGUID + "}", someGUID,
+		func(c *Config) { c.AzurePipelines.ServiceConnectionID = someGUID }},
+	"azure-pipelines.client-id": {
+		"azure-pipelines: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.AzurePipelines.ClientID = someGUID }},
 	"username-password.client-id": {
 		"username-password: {client-id: " + someGUID + "}", someGUID, func(c *Config) { c.UsernamePassword.ClientID = someGUID }},
 	"username-password.username": {
@@ -232,6 +241,10 @@ func TestEnvironment(t *testing.T) {
 		{"the secret itself", []string{"AZIMDS_CLIENT_SECRET_SECRET=s3cr3t"}, "AZIMDS_CLIENT_SECRET_SECRET: " + errSecretValue.Error()},
 		{"the password itself", []string{"AZIMDS_CLIENT_CERTIFICATE_PASSWORD=s3cr3t"},
 			"AZIMDS_CLIENT_CERTIFICATE_PASSWORD: " + errSecretValue.Error()},
+		{"the token itself", []string{"AZIMDS_WORKLOAD_IDENTITY_TOKEN=eyJ0"}, "AZIMDS_WORKLOAD_IDENTITY_TOKEN: " + errSecretValue.Error()},
+		{"named as the token's holder", []string{"AZIMDS_WORKLOAD_IDENTITY_TOKEN=eyJ0", "AZIMDS_WORKLOAD_IDENTITY_TOKEN_ENV=AZIMDS_WORKLOAD_IDENTITY_TOKEN"}, ""},
+		{"the token for its variable's name", []string{"AZIMDS_WORKLOAD_IDENTITY_TOKEN_ENV=eyJ0"},
+			"AZIMDS_WORKLOAD_IDENTITY_TOKEN_ENV: workload-identity.token-env is [redacted], must be " + variableWant},
 		{"named as the secret's holder", []string{"AZIMDS_CLIENT_SECRET_SECRET=s3cr3t", "AZIMDS_CLIENT_SECRET_SECRET_ENV=AZIMDS_CLIENT_SECRET_SECRET"}, ""},
 	}
 	for _, tt := range tests {

@@ -24,8 +24,12 @@ func (c Config) validateValues() error {
 func (c Config) validateCredential() error {
 	found := []error{c.validateCloud()}
 	switch c.Credential {
-	case CredentialAzureCLI, CredentialAuto:
+	case CredentialAzureCLI:
 		found = append(found, c.validateAzureCLI())
+	case CredentialAuto:
+		found = append(found, c.validateAzureCLI(), c.validateWorkloadIdentity())
+	case CredentialWorkloadIdentity:
+		found = append(found, c.validateWorkloadIdentity())
 	case CredentialClientSecret:
 		found = append(found, c.validateClientSecret())
 	case CredentialClientCertificate:
@@ -75,6 +79,15 @@ func (c Config) validateClientCertificate() error {
 		c.required("client-certificate.client-id", c.ClientCertificate.ClientID, "a GUID"),
 		c.required("client-certificate.file", c.ClientCertificate.File, "an absolute path"),
 	)
+}
+
+// validateWorkloadIdentity refuses two answers to where the token is.
+func (c Config) validateWorkloadIdentity() error {
+	if c.WorkloadIdentity.TokenFile == "" || c.WorkloadIdentity.TokenEnv == "" {
+		return nil
+	}
+	return fmt.Errorf("at most one of workload-identity.token-file and workload-identity.token-env may be set when credential is %s, both are",
+		c.Credential)
 }
 
 func (c Config) validateUsernamePassword() error {

@@ -47,7 +47,8 @@ func openCredential(c config.Config, stderr io.Writer) (*credential, error) {
 	case config.CredentialDeviceCode, config.CredentialClientSecret, config.CredentialClientCertificate,
 		config.CredentialUsernamePassword:
 		opened.reach = func(ctx context.Context) error { return azure.Reach(ctx, at.host, at.roots) }
-	case config.CredentialWorkloadIdentity, config.CredentialEnvironment:
+	case config.CredentialWorkloadIdentity, config.CredentialEnvironment, config.CredentialGitHubActions,
+		config.CredentialAzurePipelines:
 		opened.reach = func(ctx context.Context) error { return azure.Reach(ctx, at.getenv(envAuthority), at.roots) }
 	}
 	return opened, nil
@@ -69,6 +70,10 @@ func openAt(c config.Config, at authority, stderr io.Writer) (*credential, error
 		return openChecked(newClientCertificate(c, at))
 	case config.CredentialWorkloadIdentity:
 		return openChecked(newWorkloadIdentity(c, at))
+	case config.CredentialGitHubActions:
+		return openChecked(newGitHubActions(c, at))
+	case config.CredentialAzurePipelines:
+		return openChecked(newAzurePipelines(c, at))
 	case config.CredentialUsernamePassword:
 		return openLender(newUsernamePassword(c, at))
 	case config.CredentialEnvironment:

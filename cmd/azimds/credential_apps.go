@@ -101,7 +101,7 @@ func newClientCertificate(c config.Config, at authority) (lender, error) {
 func newWorkloadIdentity(c config.Config, at authority) (lender, error) {
 	source, err := azure.NewWorkloadIdentity(azure.WorkloadIdentityOptions{
 		Tenant: c.Tenant, ClientID: c.WorkloadIdentity.ClientID, TokenFile: c.WorkloadIdentity.TokenFile,
-		AuthorityHost: at.host, CA: at.roots,
+		TokenEnv: c.WorkloadIdentity.TokenEnv, AuthorityHost: at.host, CA: at.roots,
 	})
 	if err != nil {
 		return lender{}, &configError{err: err}
@@ -143,6 +143,7 @@ func newEnvironment(at authority) lender {
 // readsEnvironment tells of the credentials that the AZURE_* variables describe, or may.
 func readsEnvironment(c config.Credential) bool {
 	return slices.Contains([]config.Credential{
-		config.CredentialEnvironment, config.CredentialWorkloadIdentity, config.CredentialAuto,
+		config.CredentialEnvironment, config.CredentialWorkloadIdentity, config.CredentialGitHubActions, config.CredentialAzurePipelines,
+		config.CredentialAuto,
 	}, c)
 }

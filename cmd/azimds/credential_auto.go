@@ -13,9 +13,15 @@ import (
 	"azimds/imds/token/signin"
 )
 
-// openAuto takes the first credential that somebody is signed in to.
+// openAuto takes the first credential that somebody is signed in to. What variables and settings describe whole was meant for this
+// process; a CI job is there without anybody's doing, and vouches anew for as long as it lasts; what az has of the same job, as
+// azure/login leaves it, ends minutes later (github.com/Azure/azure-cli, issue 28708), and elsewhere is a person's.
 func openAuto(c config.Config, at authority) (*credential, error) {
 	workload, err := newWorkloadIdentity(c, at)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := newJobs(c, at, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +33,7 @@ func openAuto(c config.Config, at authority) (*credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	lenders := []lender{newEnvironment(at), workload, cli, developerCLI}
+	lenders := slices.Concat([]lender{newEnvironment(at), workload}, jobs, []lender{cli, developerCLI})
 	candidates := make([]azure.Candidate, len(lenders))
 	for i, l := range lenders {
 		candidates[i] = l.Candidate
@@ -63,7 +69,7 @@ func accountOf(lenders []lender, chosen azure.Candidate) (azure.Account, error) 
 }
 
 // firstSignedIn is the lender that [azure.Auto] is going to choose, as far as files and variables tell. Where there is none, the
-// command in the error is that of az, which most people have.
+// command in the error is that of the CI job that this is, else that of az, which most people have.
 func firstSignedIn(lenders []lender) (lender, error) {
 	nobody := &token.Error{Kind: token.ErrSignInRequired}
 	var kinds []string
@@ -77,7 +83,9 @@ func firstSignedIn(lenders []lender) (lender, error) {
 		}
 		kind, _, _ := strings.Cut(l.Describe(), " ")
 		kinds = append(kinds, kind)
-		if _, hint := control.Explain(err); kind == azure.KindCLI {
+		_, hint := control.Explain(err)
+		switch job := kind == azure.KindGitHubActions || kind == azure.KindAzurePipelines; {
+		case job, kind == azure.KindCLI && nobody.Command == "":
 			nobody.Command = hint
 		}
 	}

@@ -1,19 +1,12 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
+	"maps"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,12 +27,33 @@ const (
 // variables say who an application is and nothing of this machine's.
 var variables = map[string]string{envTenant: testTenant, envClient: testClient, "AZURE_CLIENT_SECRET": "s3cr3t"}
 
+// The variables of a CI job, beside who the application is. The secret of a job is in each.
+var (
+	gitHubJob = map[string]string{"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://ci.example/token?api-version=2.0",
+		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "s3cr3t"}
+	pipelinesJob = map[string]string{"TF_BUILD": "True", "SYSTEM_OIDCREQUESTURI": "https://ci.example/token", "SYSTEM_ACCESSTOKEN": "s3cr3t"}
+	connection   = map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": testClient, "AZURESUBSCRIPTION_TENANT_ID": testTenant,
+		"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": testConnection}
+	application = map[string]string{envTenant: testTenant, envClient: testClient}
+)
+
+const testConnection = "11111111-2222-4333-8444-555555555555"
+
+// joined is variables of several kinds.
+func joined(all ...map[string]string) map[string]string {
+	together := map[string]string{}
+	for _, one := range all {
+		maps.Copy(together, one)
+	}
+	return together
+}
+
 func TestOpenCredential(t *testing.T) {
 	secret := file(t, "s3cr3t")
 	federated := file(t, unsignedToken())
 	pair := certificate(t)
 	files := strings.NewReplacer(pair, "FILE", federated, "FILE")
-	application := control.Account{Name: testClient, Tenant: testTenant, Type: "app"}
+	app := control.Account{Name: testClient, Tenant: testTenant, Type: "app"}
 	for _, tt := range []struct {
 		name     string
 		config   func(*config.Config)
@@ -71,7 +85,7 @@ func TestOpenCredential(t *testing.T) {
 				c.Tenant = testTenant
 				c.ClientSecret = config.ClientSecret{ClientID: testClient, SecretFile: secret}
 			},
-			describe: "client-secret (tenant " + testTenant + ", client " + testClient + ")", account: application,
+			describe: "client-secret (tenant " + testTenant + ", client " + testClient + ")", account: app,
 		},
 		{
 			name: "client-certificate", config: func(c *config.Config) {
@@ -79,7 +93,7 @@ func TestOpenCredential(t *testing.T) {
 				c.ClientCertificate = config.ClientCertificate{ClientID: testClient, File: pair}
 			},
 			describe: "client-certificate (tenant " + testTenant + ", client " + testClient + ", file FILE, authority https://login.microsoftonline.us)",
-			account:  application,
+			account:  app,
 		},
 		{
 			name: "username-password", config: func(c *config.Config) {
@@ -91,21 +105,69 @@ func TestOpenCredential(t *testing.T) {
 		},
 		{
 			name: "workload-identity", environ: variables, config: func(c *config.Config) { c.WorkloadIdentity.TokenFile = federated },
-			describe: "workload-identity (tenant " + testTenant + ", client " + testClient + ", file FILE)", account: application,
+			describe: "workload-identity (tenant " + testTenant + ", client " + testClient + ", file FILE)", account: app,
+		},
+		{
+			name: "workload-identity", environ: joined(application, map[string]string{"ID_TOKEN": unsignedToken()}),
+			config:   func(c *config.Config) { c.WorkloadIdentity.TokenEnv = "ID_TOKEN" },
+			describe: "workload-identity (tenant " + testTenant + ", client " + testClient + ", variable ID_TOKEN)", account: app,
+		},
+		{
+			name: "github-actions", environ: joined(gitHubJob, application),
+			describe: "github-actions (tenant " + testTenant + ", client " + testClient + ")", account: app,
+		},
+		{
+			name: "github-actions", environ: gitHubJob, config: func(c *config.Config) {
+				c.Tenant, c.GitHubActions.ClientID, c.Cloud = testTenant, testClient, config.CloudUSGov
+			},
+			describe: "github-actions (tenant " + testTenant + ", client " + testClient + ", authority https://login.microsoftonline.us)", account: app,
+		},
+		{
+			name: "azure-pipelines", environ: joined(pipelinesJob, connection),
+			describe: "azure-pipelines (tenant " + testTenant + ", client " + testClient + ", connection " + testConnection + ")", account: app,
+		},
+		{
+			name: "azure-pipelines", environ: pipelinesJob, config: func(c *config.Config) {
+				c.Tenant, c.AzurePipelines = testTenant, config.AzurePipelines{ClientID: testClient, ServiceConnectionID: testConnection}
+			},
+			describe: "azure-pipelines (tenant " + testTenant + ", client " + testClient + ", connection " + testConnection + ")", account: app,
 		},
 		{
 			name: "environment", environ: variables, config: func(c *config.Config) { c.AuthorityHost = "https://login.example" },
 			describe: "environment (tenant " + testTenant + ", client " + testClient + ", authority https://login.example)",
-			account:  application,
+			account:  app,
 		},
 		{
 			name: "auto", environ: variables, watches: "az azd",
-			describe: "auto: environment (tenant " + testTenant + ", client " + testClient + ")", account: application,
+			describe: "auto: environment (tenant " + testTenant + ", client " + testClient + ")", account: app,
 		},
 		{
 			name: "auto", watches: "az azd", describe: "auto (environment, workload-identity, azure-cli, azure-developer-cli)",
 			account: control.Account{
 				Error: "no credential is signed in, of environment, workload-identity, azure-cli, azure-developer-cli", Hint: "az login"},
+		},
+		{
+			name: "auto", environ: joined(variables, gitHubJob), watches: "az azd",
+			describe: "auto: environment (tenant " + testTenant + ", client " + testClient + ")", account: app,
+		},
+		{
+			name: "auto", environ: joined(application, gitHubJob, map[string]string{"AZURE_FEDERATED_TOKEN_FILE": federated}), watches: "az azd",
+			describe: "auto: workload-identity (tenant " + testTenant + ", client " + testClient + ", file FILE)", account: app,
+		},
+		{
+			name: "auto", environ: joined(application, gitHubJob), watches: "az azd",
+			describe: "auto: github-actions (tenant " + testTenant + ", client " + testClient + ")", account: app,
+		},
+		{
+			name: "auto", environ: joined(connection, pipelinesJob), watches: "az azd",
+			describe: "auto: azure-pipelines (tenant " + testTenant + ", client " + testClient + ", connection " + testConnection + ")", account: app,
+		},
+		{
+			name: "auto", environ: joined(application, map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_WORKFLOW_REF": "a/b/.github/workflows/x.yml@main"}),
+			watches: "az azd", describe: "auto (environment, workload-identity, github-actions, azure-cli, azure-developer-cli)",
+			account: control.Account{
+				Error: "no credential is signed in, of environment, workload-identity, github-actions, azure-cli, azure-developer-cli",
+				Hint:  `"${EDITOR:-vi}" .github/workflows/x.yml`},
 		},
 		{
 			name: "emulated", describe: "emulated",
@@ -160,6 +222,9 @@ func TestOpenCredentialRefuses(t *testing.T) {
 			c.Tenant, c.ClientCertificate = testTenant, config.ClientCertificate{ClientID: testClient, File: pair}
 		}, "others than its owner can use it"},
 		{"workload-identity", func(*config.Config) {}, "AZURE_FEDERATED_TOKEN_FILE"},
+		{"workload-identity", func(c *config.Config) { c.WorkloadIdentity.TokenEnv = "ID_TOKEN" }, "ID_TOKEN is not set"},
+		{"github-actions", func(*config.Config) {}, `ACTIONS_ID_TOKEN_REQUEST_URL is not set: GitHub sets it in a job that has "permissions: {id-token: write}"`},
+		{"azure-pipelines", func(*config.Config) {}, "SYSTEM_OIDCREQUESTURI"},
 		{"environment", func(*config.Config) {}, "AZURE_TENANT_ID"},
 		{"imaginary", func(*config.Config) {}, "not one that is known"},
 	} {
@@ -229,66 +294,4 @@ func TestSignInLineIsOneLine(t *testing.T) {
 	if got != want {
 		t.Errorf("line = %q\nwant %q", got, want)
 	}
-}
-
-// bareHome gives the test a home with az, azd and pwsh, none signed in, and of the AZURE_ variables those of environ alone.
-func bareHome(t *testing.T, environ map[string]string) {
-	t.Helper()
-	home := t.TempDir()
-	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "AZD_") {
-			t.Setenv(name, "")
-		}
-	}
-	for name, value := range environ {
-		t.Setenv(name, value)
-	}
-	t.Setenv("HOME", home)
-	t.Setenv("PATH", os.Getenv("PATH"))
-	bin := filepath.Join(home, ".local", "bin")
-	if err := os.MkdirAll(bin, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, program := range []string{"az", "azd", "pwsh"} {
-		if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/false\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// file puts text in a new file that its owner alone can use.
-func file(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func unsignedToken() string {
-	part := base64.RawURLEncoding.EncodeToString
-	return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(`{"iss":"https://issuer.example","sub":"s","aud":"a"}`)) + "."
-}
-
-// certificate puts a key and a certificate of it in a new file.
-func certificate(t *testing.T) string {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file(t, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))+
-		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})))
 }

@@ -69,7 +69,10 @@ var manualVariables = []manual.Item{
 	{Word: "AZIMDS_*", Text: "One for each key of the configuration: azimds-config(5)."},
 	{Word: "AZURE_CONFIG_DIR", Text: "Where az keeps its sign-in; ~/.azure unless set."},
 	{Word: "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE",
-		Text: "The application of the credentials `environment` and `workload-identity`."},
+		Text: "The application of the credentials `environment` and `workload-identity`, and of CI jobs."},
+	{Word: "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN", Text: "The job of the credential `github-actions`."},
+	{Word: "SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN, AZURESUBSCRIPTION_SERVICE_CONNECTION_ID, AZURESUBSCRIPTION_CLIENT_ID, " +
+		"AZURESUBSCRIPTION_TENANT_ID", Text: "The job, and the service connection, of the credential `azure-pipelines`."},
 	{Word: "HTTPS_PROXY, NO_PROXY", Text: "The way to Entra. Programs that ask azimds need 169.254.169.254 in NO_PROXY where they have a proxy."},
 	{Word: "PATH", Text: "Where az, azd and pwsh are looked for."},
 	{Word: "XDG_CONFIG_HOME, XDG_STATE_HOME", Text: "Where a person's configuration, and the log of a detached agent, are."},

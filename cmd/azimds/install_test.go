@@ -29,6 +29,8 @@ func TestLentEnviron(t *testing.T) {
 		{"all of it", "NO_PROXY=localhost|no_proxy=local|HTTPS_PROXY=http://proxy:3128|https_proxy=http://proxy:3128|SSL_CERT_DIR=/c|PATH=/opt/az/bin:/usr/bin|AZURE_CONFIG_DIR=/a",
 			"PATH=/opt/az/bin:/usr/bin|AZURE_CONFIG_DIR=/a|HTTPS_PROXY=http://proxy:3128|https_proxy=http://proxy:3128|NO_PROXY=localhost|no_proxy=local|SSL_CERT_DIR=/c", ""},
 		{"secrets and what is not known", "AZURE_CLIENT_SECRET=s3cr3t|SSH_AUTH_SOCK=/tmp/s|LD_PRELOAD=/tmp/x.so|AZIMDS_MODE=dummy|HOME=/root", "", ""},
+		{"secrets of a CI job", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=s3cr3t|ACTIONS_ID_TOKEN_REQUEST_URL=https://ci|SYSTEM_ACCESSTOKEN=s3cr3t|" +
+			"SYSTEM_OIDCREQUESTURI=https://ci|AZURE_ID_TOKEN=s3cr3t|AZURE_FEDERATED_TOKEN_FILE=/t|AZURE_CLIENT_ID=x|GITHUB_ACTIONS=true", "", ""},
 		{"a proxy's password", "HTTPS_PROXY=http://me:s3cr3t@proxy:3128|http_proxy=http://proxy:3128", "http_proxy=http://proxy:3128", "HTTPS_PROXY"},
 		{"a proxy that is no address", "ALL_PROXY=http://[me:s3cr3t@proxy", "", "ALL_PROXY"},
 		{"a folder that depends on where one is", "PATH=.:/usr/bin::bin", "PATH=/usr/bin", ""},
@@ -121,6 +123,12 @@ func TestLook(t *testing.T) {
 			Name: "00000000-e000-4000-8000-000000000002", Tenant: "00000000-e000-4000-8000-000000000001", Type: "app"}},
 		{name: "no az", environ: map[string]string{"PATH": "/nowhere", "HOME": "/nowhere"}, err: "neither in PATH nor where"},
 		{name: "a mistake", environ: map[string]string{"AZIMDS_CREDENTIAL": "az"}, err: "AZIMDS_CREDENTIAL"},
+		{name: "a job of GitHub's, which a service is not in", environ: map[string]string{"AZIMDS_CREDENTIAL": "github-actions"},
+			err: "ACTIONS_ID_TOKEN_REQUEST_URL is not set"},
+		{name: "a job of Azure Pipelines, likewise", environ: map[string]string{"AZIMDS_CREDENTIAL": "azure-pipelines"},
+			err: "SYSTEM_OIDCREQUESTURI is not set"},
+		{name: "a token that a service does not have", environ: map[string]string{
+			"AZIMDS_CREDENTIAL": "workload-identity", "AZIMDS_WORKLOAD_IDENTITY_TOKEN_ENV": "ID_TOKEN"}, err: "ID_TOKEN is not set"},
 		{name: "no secret", environ: map[string]string{"AZIMDS_CREDENTIAL": "client-secret"}, err: "client-secret.client-id"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -71,10 +71,8 @@ func serverEnviron(o holder.Owner, c config.Config, environ []string) []string {
 			return false
 		case slices.Contains(passedOn, strings.ToUpper(name)), strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "AZIMDS_"):
 			return false
-		case readsEnvironment(c.Credential) && strings.HasPrefix(name, "AZURE_"):
-			return false
 		default:
-			return c.Credential != config.CredentialClientSecret || name != c.ClientSecret.SecretEnv || name == ""
+			return !credentialReads(c, name)
 		}
 	})
 }

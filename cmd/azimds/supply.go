@@ -134,7 +134,7 @@ func (s *supply) notify(ctx context.Context, reason, hint string) {
 	s.children.Add(1)
 	defer s.children.Add(-1)
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.config.Notify)
-	cmd.Env = append(os.Environ(), "AZIMDS_REASON="+reason, "AZIMDS_HINT="+hint)
+	cmd.Env = append(withoutSecrets(s.config, os.Environ()), "AZIMDS_REASON="+reason, "AZIMDS_HINT="+hint)
 	cmd.WaitDelay = time.Second // what it left running may hold its output
 	if out, err := cmd.CombinedOutput(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		s.log.Warn("notifying", "error", err, "output", shortened(out))

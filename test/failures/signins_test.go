@@ -63,6 +63,11 @@ func signIns() []failure {
 		f.cloud = func(o *entra.Options) { o.Pages = map[string]string{path: "#!/bin/bash\nset -e\n" + script} }
 		return f
 	}
+	// What a CI job lacks is put right in a file of its repository, for the next job.
+	job := func(name, credential, path, fixed string, env ...string) failure {
+		return failure{name: name, does: "azimds run --detach --credential " + credential, env: env, fixed: fixed,
+			given: func(w *world) { w.write(path, "", 0o644) }}
+	}
 	noAz := install("no az", "", "/InstallAzureCli", "mkdir -p ~/bin\nln -s $AZ ~/bin/az\n")
 	noAz.given = func(w *world) {
 		path := w.path
@@ -76,6 +81,10 @@ func signIns() []failure {
 		install("no azd", "--credential azure-developer-cli", "/install-azd.sh", "true\n"),
 		install("no PowerShell", "--credential azure-powershell", "/install-powershell.sh", "true\n"),
 		{name: "no variables", does: "azimds run --detach --credential environment"},
+		job("no permission of a job", "github-actions", ".github/workflows/ci.yml", "permissions: {id-token: write}\n",
+			"GITHUB_ACTIONS=true", "GITHUB_WORKFLOW_REF=contoso/app/.github/workflows/ci.yml@refs/heads/main"),
+		job("no access token in a step", "azure-pipelines", "azure-pipelines.yml", "steps: [{script: make, env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}}]\n",
+			"TF_BUILD=True", "SYSTEM_OIDCREQUESTURI=https://dev.azure.example/oidctoken"),
 		with("nobody signed in to anything", "--credential auto", (*world).hasAz),
 		nowhere, untrusted,
 	}
