@@ -25,8 +25,11 @@ func dockerSays(t *testing.T, answers map[string]string) engine.Places {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(answers[r.URL.Path])) // who does not get it says so
 	})}
-	ended := make(chan error)
-	go func() { ended <- server.Serve(ln) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(ln) // until it is closed
+	}()
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)

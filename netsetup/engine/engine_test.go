@@ -29,8 +29,11 @@ func serve(t *testing.T, answers map[string]string) string {
 		}
 		http.Error(w, "page not found", http.StatusNotFound)
 	})}
-	ended := make(chan error)
-	go func() { ended <- server.Serve(ln) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(ln) // until it is closed
+	}()
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)
