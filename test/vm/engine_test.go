@@ -10,7 +10,7 @@ import (
 
 // enginePackages are Docker, Podman and what these need to run, the latter without root as well.
 var enginePackages = []string{
-	"iproute2", "iptables", "docker.io", "apparmor", "podman", "crun", "netavark", "uidmap", "dbus", "dbus-user-session", "libpam-systemd",
+	"iproute2", "iptables", "docker.io", "apparmor", "podman", "crun", "netavark", "uidmap", "slirp4netns", "dbus", "dbus-user-session", "libpam-systemd",
 }
 
 // withEngines runs commands in a machine with container engines, and returns what they printed.
@@ -46,7 +46,8 @@ until_said() { # WORDS FILE PID
 `
 
 // containersInMachine starts containers on the machine's network: one of Docker's, in which programs run as root and with the
-// owner's uid, and one that the owner runs as root of a user namespace, with Podman. Each line of output that counts says which
+// owner's uid, and one that the owner runs as root of a user namespace, with Podman; and another of these with a network of its own,
+// which a relay leads out of. Each line of output that counts says which
 // agent, which caller and what it got. Root may ask as well here, so that it is not for its uid that a container's is refused.
 const containersInMachine = `
 echo owner:200000:65536 | tee /etc/subuid >/etc/subgid
@@ -61,6 +62,7 @@ as_owner() { systemd-run --quiet --wait --pipe --user -M owner@ "$@" </dev/null;
 tar -C image -cf /tmp/image.tar .
 as_owner podman import /tmp/image.tar ask 2>&1
 as_owner -p KillMode=process podman run -d --name podded --network host ask /ask wait 2>&1 # conmon stays in the unit
+as_owner -p KillMode=process podman run -d --name relayed --network slirp4netns ask /ask wait 2>&1
 
 try() { # NAME MODE PROGRAM FLAGS
 	name="$2 $1" mode=$2 program=$3
@@ -74,6 +76,7 @@ try() { # NAME MODE PROGRAM FLAGS
 	echo "got $name docker as root: $(docker exec docked /ask)"
 	echo "got $name docker as owner: $(docker exec --user 61234 docked /ask)"
 	echo "got $name podman of owner: $(as_owner podman exec podded /ask)"
+	echo "got $name podman of owner, own network: $(as_owner podman exec relayed /ask)"
 	kill $agent
 	wait $agent
 	echo "ended $name $?"
@@ -85,8 +88,9 @@ for mode in iptables loopback dummy; do
 done
 try named iptables azimds --allow-containers $(echo $id | cut -c1-12)
 try any loopback azimds --allow-containers '*'
+try relay loopback azimds --allow-relays slirp4netns
 docker rm -f docked
-as_owner podman rm -f podded 2>&1
+as_owner podman rm -f podded relayed 2>&1
 `
 
 // TestContainers: what is in a container on the machine's own network is neither root nor the owner, whatever its uid, unless it is
@@ -97,16 +101,17 @@ func TestContainers(t *testing.T) {
 	if docked == nil {
 		t.Fatal("Docker has not started a container")
 	}
-	callers := []string{"owner", "root", "docker as root", "docker as owner", "podman of owner"}
+	callers := []string{"owner", "root", "docker as root", "docker as owner", "podman of owner", "podman of owner, own network"}
 	for _, tt := range []struct {
 		agent  string
 		modes  []string
 		served string // of callers, in order
 	}{
-		{"checked", []string{"iptables", "loopback", "dummy"}, "yynnn"},
-		{"unchecked", []string{"iptables", "loopback", "dummy"}, "yyyyy"},
-		{"named", []string{"iptables"}, "yyyyn"},
-		{"any", []string{"loopback"}, "yyyyy"},
+		{"checked", []string{"iptables", "loopback", "dummy"}, "yynnnn"},
+		{"unchecked", []string{"iptables", "loopback", "dummy"}, "yyyyyn"},
+		{"named", []string{"iptables"}, "yyyynn"},
+		{"any", []string{"loopback"}, "yyyyyn"},
+		{"relay", []string{"loopback"}, "yynnny"},
 	} {
 		for _, mode := range tt.modes {
 			name := mode + " " + tt.agent
