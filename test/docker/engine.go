@@ -8,7 +8,6 @@
 package docker
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +40,7 @@ type Engine struct {
 	client string
 	args   []string // of unshare, which starts the daemon
 	daemon *exec.Cmd
+	life   *os.File // the daemon ends when this is closed, also by the end of the test's process
 	said   *agent.Text
 	ended  chan struct{}
 }
@@ -49,8 +48,9 @@ type Engine struct {
 // engines counts those that tests have started.
 var engines atomic.Int64
 
-// private are the mounts of an engine's own: over folders that an engine uses beside those that it is told (/run/docker,
-// /run/containerd, /opt/containerd, /etc/docker).
+// private makes the mounts of an engine's own: over folders that an engine uses beside those that it is told (/run/docker,
+// /run/containerd, /opt/containerd, /etc/docker). The process that then becomes the engine leaves one behind that waits for the end of
+// standard input, and tells its parent to end if that is still the engine.
 const private = `
 mount -t tmpfs -o mode=755 azimds "$1"
 mkdir "$1/upper" "$1/work"
@@ -58,7 +58,13 @@ mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" azimds /et
 mount -t tmpfs -o mode=755 azimds /run
 mount -t tmpfs -o mode=755 azimds /opt
 shift
-exec "$@"
+exec 3<&0
+(
+	while read -r _ <&3; do :; done
+	read -r _ _ _ parent _ </proc/self/stat
+	[ "$parent" != $$ ] || kill $$
+) &
+exec "$@" 3<&- </dev/null
 `
 
 // Start starts an engine, which ends with the test; args are more arguments of dockerd. Without root or dockerd the test is skipped,
@@ -93,7 +99,7 @@ func Start(t testing.TB, args ...string) *Engine {
 	e.args = append([]string{
 		"--mount", "sh", "-ec", private, "sh", e.path("private"), daemon, "--config-file", e.path("daemon.json"),
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", e.Host(),
-		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + e.group + "/containers",
+		"--log-level", "warn", "--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + e.group + "/containers",
 	}, args...)
 	t.Cleanup(e.stop)
 	e.start(own)
@@ -130,6 +136,12 @@ func (e *Engine) start(own string) {
 	daemon := exec.Command("unshare", e.args...)
 	daemon.Env = append(agent.CleanEnv(), "NOTIFY_SOCKET="+e.path("notify"))
 	daemon.Stdout, daemon.Stderr = e.said, e.said
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer theirs.Close()
+	daemon.Stdin, e.life = theirs, ours
 	daemon.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	if err := e.NS.Start(daemon); err != nil {
 		e.t.Fatalf("starting dockerd: %v", err)
@@ -173,7 +185,7 @@ func (e *Engine) stop() {
 
 // end ends the engine, with a plain kill where it does not end otherwise.
 func (e *Engine) end() {
-	if err := e.daemon.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := e.life.Close(); err != nil {
 		e.t.Errorf("ending dockerd: %v", err)
 	}
 	select {
@@ -198,7 +210,18 @@ func (e *Engine) Docker(args ...string) string {
 // Try runs the docker command and returns what it printed, and its exit code.
 func (e *Engine) Try(args ...string) (string, int) {
 	e.t.Helper()
-	out, err := e.run(nil, args...)
+	return e.try(nil, args...)
+}
+
+// Say is Try with standard input, as docker run --interactive takes it.
+func (e *Engine) Say(input string, args ...string) (string, int) {
+	e.t.Helper()
+	return e.try(strings.NewReader(input), args...)
+}
+
+func (e *Engine) try(input io.Reader, args ...string) (string, int) {
+	e.t.Helper()
+	out, err := e.run(input, args...)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -209,103 +232,6 @@ func (e *Engine) Try(args ...string) (string, int) {
 		e.t.Fatalf("docker %q: %v", args, err)
 		return "", 0
 	}
-}
-
-// Import makes an image of files: paths in the image, and files here whose bytes and permissions they get. Changes are
-// instructions of a Dockerfile, such as `ENTRYPOINT ["/app"]`.
-func (e *Engine) Import(image string, files map[string]string, changes ...string) {
-	e.t.Helper()
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	for name, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		header := &tar.Header{Name: strings.TrimPrefix(name, "/"), Size: int64(len(data)), Mode: int64(info.Mode().Perm())}
-		if err := w.WriteHeader(header); err != nil {
-			e.t.Fatal(err)
-		}
-		if _, err := w.Write(data); err != nil {
-			e.t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		e.t.Fatal(err)
-	}
-	args := []string{"import"}
-	for _, change := range changes {
-		args = append(args, "--change", change)
-	}
-	if out, err := e.run(&archive, append(args, "-", image)...); err != nil {
-		e.t.Fatalf("importing image %q: %v\n%s", image, err, out)
-	}
-}
-
-// Load loads the images of an archive, and returns what docker says of it.
-func (e *Engine) Load(archive string) string {
-	e.t.Helper()
-	return e.Docker("load", "--input", archive)
-}
-
-// Run starts a container in the background: args are those of docker run. It returns the container's id.
-func (e *Engine) Run(args ...string) string {
-	e.t.Helper()
-	return e.Docker(append([]string{"run", "--detach"}, args...)...)
-}
-
-// Inspect is what a template of docker inspect makes of a container or an image.
-func (e *Engine) Inspect(name, template string) string {
-	e.t.Helper()
-	return e.Docker("inspect", "--format", template, name)
-}
-
-// Await waits until a template of docker inspect makes want of a container.
-func (e *Engine) Await(container, template, want string) {
-	e.t.Helper()
-	for deadline := time.Now().Add(agent.Patience); ; time.Sleep(50 * time.Millisecond) {
-		got := e.Inspect(container, template)
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			e.t.Fatalf("container %q: %s is %q, want %q\n%s", container, template, got, want, e.Docker("logs", container))
-		}
-	}
-}
-
-// AwaitLog waits until a container has said something.
-func (e *Engine) AwaitLog(container, words string) {
-	e.t.Helper()
-	for deadline := time.Now().Add(agent.Patience); ; time.Sleep(50 * time.Millisecond) {
-		got := e.Docker("logs", container)
-		if strings.Contains(got, words) {
-			return
-		}
-		if time.Now().After(deadline) {
-			e.t.Fatalf("container %q does not say %q:\n%s", container, words, got)
-		}
-	}
-}
-
-// PID is the first process of a container, as it is called outside.
-func (e *Engine) PID(container string) int {
-	e.t.Helper()
-	pid, err := strconv.Atoi(e.Inspect(container, "{{.State.Pid}}"))
-	if err != nil || pid == 0 {
-		e.t.Fatalf("container %q has process %d: %v", container, pid, err)
-	}
-	return pid
-}
-
-// Network is the network namespace of a container.
-func (e *Engine) Network(container string) *netns.NS {
-	e.t.Helper()
-	return netns.Of(e.t, e.PID(container))
 }
 
 // Host is the engine's address, as DOCKER_HOST has it.

@@ -13,7 +13,7 @@ import (
 // TestEngine: a container runs in the engine's own network and control group; nothing is left of either after the test, also of a
 // container that still ran.
 func TestEngine(t *testing.T) {
-	before := state(t)
+	before := remains(t)
 	t.Run("", func(t *testing.T) {
 		e := Start(t)
 		e.Import("puppet", map[string]string{"/puppet": filepath.Join(bin, "puppet")}, `ENTRYPOINT ["/puppet"]`)
@@ -30,13 +30,13 @@ func TestEngine(t *testing.T) {
 			t.Errorf("the container's control group has %v", found)
 		}
 	})
-	if diff := cmp.Diff(before, state(t)); diff != "" {
+	if diff := cmp.Diff(before, remains(t)); diff != "" {
 		t.Errorf("the engine has left something (-before +after):\n%s", diff)
 	}
 }
 
-// state is what an engine could leave behind: mounts and control groups, and folders of its own.
-func state(t *testing.T) map[string][]string {
+// remains is what an engine could leave behind: mounts and control groups, and folders of its own.
+func remains(t *testing.T) map[string][]string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
