@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +24,12 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show what is intercepted, who is signed in, what is cached and who asked",
 		Long: `Status asks the running agent. It exits with 0 when all is well and with 3 when no agent runs or
-something is wrong.`,
+something is wrong. With --quiet it says only what is wrong, for a health check.`,
 		Args: cobra.NoArgs,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	quiet := cmd.Flags().Bool("quiet", false, "print only what is wrong, a line each")
+	cmd.MarkFlagsMutuallyExclusive("json", "quiet")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, err := agentClient()
 		if err != nil {
@@ -43,9 +44,12 @@ something is wrong.`,
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		switch {
+		case *asJSON:
 			err = printJSON(cmd.OutOrStdout(), status)
-		} else {
+		case *quiet:
+			err = printWrong(cmd.OutOrStdout(), status, time.Now())
+		default:
 			err = printStatus(cmd.OutOrStdout(), status, time.Now())
 		}
 		if err == nil && !healthy(status) {
@@ -54,17 +58,6 @@ something is wrong.`,
 		return err
 	}
 	return cmd
-}
-
-// healthy tells whether there is nothing for a person to do.
-func healthy(s control.Status) bool {
-	if slices.ContainsFunc(s.Zones, func(z control.Zone) bool { return z.Problem != "" }) {
-		return false
-	}
-	if s.Repairs != nil && (s.Repairs.Error != "" || len(s.Repairs.Fought) > 0) {
-		return false
-	}
-	return len(s.Residue) == 0 && len(s.Delta) == 0 && s.Account.Error == "" && s.Account.Drift == "" && s.Down == nil && s.Paused.IsZero()
 }
 
 // noAgent says that nothing runs, and what a dead agent left.
