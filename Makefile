@@ -10,7 +10,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=nethttpomithttp2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-all test-docker lint fuzz bench golden package repository
+.PHONY: help build demo test test-vm test-vm-all test-docker lint fuzz bench golden image package repository
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ package: ## build dist/: a deb and an rpm for each architecture
 
 repository: package ## build dist/repository: the packages for apt and dnf; GPG_KEY=NAME signs it
 	systemd/package/repository dist dist/repository
+
+image: ## build dist/azimds.oci.tar: the container image, for amd64 and arm64
+	cmd/azimds/image/build dist
 
 demo: build ## run the agent in a network namespace of its own, and get tokens with curl and the Go SDK
 	bin/demo

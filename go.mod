@@ -18,6 +18,9 @@ require (
 	golang.org/x/time v0.16.0
 )
 
+// What the container image is built with.
+require golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d
+
 // Test dependencies.
 require github.com/google/go-cmp v0.7.0
 

@@ -52,14 +52,15 @@ func TestVersionsSort(t *testing.T) {
 	}
 }
 
-// TestScripts: no script of the packages has what shellcheck warns of.
+// TestScripts: no script of the packages and of the image has what shellcheck warns of.
 func TestScripts(t *testing.T) {
 	_, err := exec.LookPath("shellcheck")
 	netns.Need(t, "shellcheck", err)
 	scripts := []string{}
-	for _, name := range []string{"build", "repository", "version", "postinstall", "preremove", "postremove"} {
+	for _, name := range []string{"build", "notices", "repository", "version", "postinstall", "preremove", "postremove"} {
 		scripts = append(scripts, filepath.Join("../../systemd/package", name))
 	}
+	scripts = append(scripts, "../../cmd/azimds/image/build")
 	if err := run("", "shellcheck", scripts...); err != nil {
 		t.Error(err)
 	}
