@@ -22,7 +22,7 @@ var keys = []Key{
 		Doc:   "Intercept although a real metadata service answers on this machine.",
 		value: boolean(func(c *Config) *bool { return &c.ShadowMetadata })},
 	{Name: "callers.users", Flag: "allow-users", Class: Privileged, Example: "[bob, 1001]",
-		Doc:   "Users who may ask beside the owner; root only where it is named.",
+		Doc:   "Users who may ask beside the owner; root only where it is named. Where azimds is in a container whose network other containers share, their uids.",
 		value: texts(func(c *Config) *[]string { return &c.Callers.Users }, userForm)},
 	{Name: "callers.groups", Flag: "allow-groups", Class: Privileged, Example: "[developers]",
 		Doc:   "Groups whose members may ask beside the owner.",

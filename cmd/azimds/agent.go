@@ -73,6 +73,10 @@ func newAgent(s *server, offer *holder.Offer) (*agent, error) {
 	if a.keeper, err = newGatekeeper("/proc", offer.Owner, admission, policy, s.config.Limits.Rate); err != nil {
 		return nil, err
 	}
+	if a.keeper.sharing, err = inContainer(); err != nil {
+		s.log.Warn("this is taken for no container", "error", err)
+		a.keeper.sharing = false
+	}
 	a.keeper.find = a.find
 	if offer.Tree != 0 {
 		a.keeper.tree = a.inTree
@@ -86,6 +90,7 @@ func newAgent(s *server, offer *holder.Offer) (*agent, error) {
 func (a *agent) admit(c caller.Caller) error {
 	if c.Inode != 0 && a.expected.CompareAndSwap(c.Inode, 0) {
 		a.checked.Store(c.Inode)
+		a.keeper.home.Store(c.Cgroup)
 		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
 			return err
 		}

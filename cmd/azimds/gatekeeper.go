@@ -33,6 +33,9 @@ type gatekeeper struct {
 	asking   line                                         // to find, of the owner's connections
 	others   line                                         // and of others'
 	tree     func(inode uint64) (bool, error)             // whether a socket is the command's; nil serves all
+
+	sharing bool          // this process is in a container whose network is not the machine's: see neighbours.go
+	home    atomic.Uint64 // id of the control group that the holder is in; 0 as long as that is not known
 }
 
 // newGatekeeper finds out what the machine can tell of callers. procRoot is where proc(5) is mounted.
@@ -77,6 +80,9 @@ func (g *gatekeeper) admit(c caller.Caller) error {
 	}
 	d := caller.Detail{User: g.users.Name(c.UID)}
 	g.locate(&d, path)
+	if g.neighbour(d) && g.admission.Names(c.UID) {
+		return nil
+	}
 	return g.admission.Admit(g.subject(c, d), d.User)
 }
 
@@ -104,16 +110,14 @@ func (g *gatekeeper) screen(gone <-chan struct{}, c caller.Caller) (caller.Detai
 // admitted says whether a caller is, by all that the kernel says of its socket. group is that of its container.
 func (g *gatekeeper) admitted(c caller.Caller, d caller.Detail, group string) error {
 	s := g.subject(c, d)
-	if d.Container == outOfSight {
+	named := g.neighbour(d) && g.admission.Names(c.UID)
+	if d.Container == outOfSight && !named {
 		if !g.anyContainer() {
-			return &policy.Refusal{
-				Reason: "the control group of its socket is out of sight, as that of another container on this network is",
-				Allow:  "callers.containers: ['*']",
-			}
+			return g.unseenContainer(c, d)
 		}
 		s.Container = "" // it need not be one: users can put their own groups out of sight
 	}
-	if err := g.admission.Admit(s, d.User); err != nil && !without("owner") {
+	if err := g.admission.Admit(s, d.User); err != nil && !named && !without("owner") {
 		return err
 	}
 	if group == "" {
@@ -177,7 +181,7 @@ func (g *gatekeeper) placed(c caller.Caller) (d caller.Detail, group string) {
 		group = g.locate(&d, path)
 	case c.Cgroup == 0:
 		g.untold.Store(true)
-	case g.cgroups.Doubt() == "" && !without("container"):
+	case (g.cgroups.Doubt() == "" || g.away(c.Cgroup)) && !without("container"):
 		d.Container = outOfSight
 	}
 	return d, group

@@ -39,8 +39,20 @@ func (a Admission) Possible(uid uint32) bool {
 // NeedsGroups reports whether the groups of a uid matter.
 func (a Admission) NeedsGroups(uid uint32) bool { return !a.user(uid) && len(a.Groups) > 0 }
 
+// Names reports whether a uid is one of those listed: the owner's is not by itself.
+func (a Admission) Names(uid uint32) bool { return slices.Contains(a.Users, uid) }
+
+// RefuseNeighbour is why a process of another container that shares the agent's network is refused, whose uid [Admission.Names] does
+// not.
+func (a Admission) RefuseNeighbour(uid uint32, name string) *Refusal {
+	return &Refusal{
+		Reason: fmt.Sprintf("a process of another container on this network, with uid %d", uid),
+		Allow:  "callers.users: [" + name + "]",
+	}
+}
+
 func (a Admission) user(uid uint32) bool {
-	return uid == a.Owner || a.AnyLocal || slices.Contains(a.Users, uid)
+	return uid == a.Owner || a.AnyLocal || a.Names(uid)
 }
 
 // Admit says whether a local caller may talk to the agent; the error is a [*Refusal]. name is what to call its user.
