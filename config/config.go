@@ -11,6 +11,7 @@ type Config struct {
 	Mode              Mode       // how requests are intercepted
 	User              string     // owner: login name or uid; empty means whoever started azimds
 	ShadowMetadata    bool       // intercept although a real metadata service answers
+	Endpoint          Endpoint   // what is served where nothing is intercepted
 	Callers           Callers    // who may ask besides the owner
 	Zones             []Zone     // bridges served besides the machine itself
 	Policy            []Rule     // what callers get; the first rule about a caller decides
@@ -44,6 +45,23 @@ const (
 	ModeLoopback Mode = "loopback"
 	ModeDummy    Mode = "dummy"
 )
+
+// EndpointKind names a managed identity endpoint that programs find by environment variables.
+type EndpointKind string
+
+// The endpoints a person can choose. With one of them nothing is intercepted.
+const (
+	EndpointNone           EndpointKind = ""
+	EndpointAppService     EndpointKind = "app-service"      // api-version 2019-08-01: IDENTITY_ENDPOINT and IDENTITY_HEADER
+	EndpointAppService2017 EndpointKind = "app-service-2017" // api-version 2017-09-01: MSI_ENDPOINT and MSI_SECRET
+	EndpointCloudShell     EndpointKind = "cloud-shell"      // MSI_ENDPOINT alone
+)
+
+// Endpoint is what is served in the place of 169.254.169.254, for programs with variables that name it.
+type Endpoint struct {
+	Kind EndpointKind // EndpointNone: the address is intercepted
+	Port int          // of 127.0.0.1, and of the address of each bridge; 0 for one that is free
+}
 
 // Credential names a source of tokens.
 type Credential string
@@ -175,6 +193,8 @@ const (
 	minConnections, maxConnections = 1, 65535
 	// A token for each millisecond and more is no limit any more.
 	minRate, maxRate = 0, 60000
+	// 0 is any port that is free.
+	minPort, maxPort = 0, 65535
 )
 
 // Default returns the configuration that applies where nobody said anything. It is valid.

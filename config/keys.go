@@ -21,6 +21,15 @@ var keys = []Key{
 	{Name: "shadow-metadata", Flag: "shadow-metadata", Class: Privileged, Example: "true",
 		Doc:   "Intercept although a real metadata service answers on this machine.",
 		value: boolean(func(c *Config) *bool { return &c.ShadowMetadata })},
+	{Name: "endpoint.kind", Flag: "endpoint", Class: Privileged, Example: "app-service",
+		Doc: "Managed identity endpoint to serve where 169.254.169.254 cannot be had, which needs no root: that of App Service, of its " +
+			"older protocol, or of Cloud Shell. Programs find it by variables that `azimds env` prints, and nothing is intercepted. Empty " +
+			"means none. Not together with a `mode` other than `auto`.",
+		value: choice(func(c *Config) *EndpointKind { return &c.Endpoint.Kind },
+			EndpointNone, EndpointAppService, EndpointAppService2017, EndpointCloudShell)},
+	{Name: "endpoint.port", Flag: "endpoint-port", Class: Privileged, Example: "41741",
+		Doc:   "Port of that endpoint on 127.0.0.1, and on the address of each bridge in `zones`; 0 means one that is free.",
+		value: number(func(c *Config) *int { return &c.Endpoint.Port }, minPort, maxPort)},
 	{Name: "callers.users", Flag: "allow-users", Class: Privileged, Example: "[bob, 1001]",
 		Doc:   "Users who may ask beside the owner; root only where it is named. Where azimds is in a container whose network other containers share, their uids.",
 		value: texts(func(c *Config) *[]string { return &c.Callers.Users }, userForm)},

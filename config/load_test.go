@@ -26,6 +26,8 @@ var settings = map[string]struct {
 	"mode":            {"mode: iptables", "iptables", func(c *Config) { c.Mode = ModeIPTables }},
 	"user":            {"user: alice", "alice", func(c *Config) { c.User = "alice" }},
 	"shadow-metadata": {"shadow-metadata: true", "true", func(c *Config) { c.ShadowMetadata = true }},
+	"endpoint.kind":   {"endpoint: {kind: app-service}", "app-service", func(c *Config) { c.Endpoint.Kind = EndpointAppService }},
+	"endpoint.port":   {"endpoint: {port: 41741}", "41741", func(c *Config) { c.Endpoint.Port = 41741 }},
 	"callers.users":   {"callers: {users: [bob, 1001]}", "bob, 1001", func(c *Config) { c.Callers.Users = []string{"bob", "1001"} }},
 	"callers.groups": {
 		"callers: {groups: [developers]}", "developers", func(c *Config) { c.Callers.Groups = []string{"developers"} }},

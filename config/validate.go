@@ -8,7 +8,16 @@ import (
 // Validate reports everything about c that is not allowed, one error a finding, joined. Each names the key, its value and
 // what is allowed. Settings of a credential that is not chosen are checked for their form alone.
 func (c Config) Validate() error {
-	return errors.Join(c.validateValues(), c.validateCredential(), c.validateRuleZones())
+	return errors.Join(c.validateValues(), c.validateEndpoint(), c.validateCredential(), c.validateRuleZones())
+}
+
+// validateEndpoint refuses a way of intercepting where nothing is intercepted.
+func (c Config) validateEndpoint() error {
+	if c.Endpoint.Kind == EndpointNone || c.Mode == ModeAuto {
+		return nil
+	}
+	return fmt.Errorf("mode is %q and endpoint.kind is %q, must be one of them: an endpoint is served in the place of an interception",
+		c.Mode, c.Endpoint.Kind)
 }
 
 // validateValues looks at each key by itself.

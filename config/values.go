@@ -67,9 +67,13 @@ func text(at func(*Config) *string, accept func(string) bool, want string) bindi
 
 // choice binds one of a few words.
 func choice[T ~string](at func(*Config) *T, words ...T) binding {
-	names := make([]string, len(words))
-	for i, w := range words {
-		names[i] = string(w)
+	var names, wants []string
+	for _, w := range words {
+		if w == "" {
+			wants = append(wants, "empty")
+			continue
+		}
+		names, wants = append(names, string(w)), append(wants, string(w))
 	}
 	return field[T]{
 		at: at,
@@ -79,7 +83,7 @@ func choice[T ~string](at func(*Config) *T, words ...T) binding {
 		},
 		accept: func(v T) bool { return slices.Contains(words, v) },
 		format: func(v T) string { return string(v) },
-		want:   either(names),
+		want:   either(wants),
 		list:   names,
 	}
 }

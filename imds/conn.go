@@ -19,6 +19,7 @@ type conn struct {
 	*net.TCPConn
 	caller   caller.Caller
 	server   *Server
+	env      *EnvEndpoint // that it has reached; nil is the metadata service's
 	closed   atomic.Bool
 	gone     chan struct{} // closed when its place is given back, or another's
 	idle     atomic.Int64  // since when nothing is asked on it, in Unix nanoseconds; 0 while something is
@@ -35,8 +36,8 @@ type conn struct {
 	expired atomic.Bool
 }
 
-func newConn(c *net.TCPConn, who caller.Caller, s *Server) *conn {
-	own := &conn{TCPConn: c, caller: who, server: s, gone: make(chan struct{})}
+func newConn(c *net.TCPConn, who caller.Caller, s *Server, env *EnvEndpoint) *conn {
+	own := &conn{TCPConn: c, caller: who, server: s, env: env, gone: make(chan struct{})}
 	own.reads.set, own.writes.set, own.answer.set = c.SetReadDeadline, c.SetWriteDeadline, own.setTimer
 	own.idle.Store(time.Now().UnixNano())
 	return own

@@ -26,6 +26,7 @@ type Event struct {
 	At       time.Time
 	Caller   caller.Caller  // zero when nobody could be named
 	Detail   caller.Detail  // what else could be found out about the caller
+	Endpoint EndpointKind   // which one was asked; "" is the metadata service's
 	Route    string         // "token", "info", "instance", "issuer" or "none"; "" for a refused connection
 	Status   int            // of the reply; 0 for a refused connection
 	Identity token.Selector // zero when the client selected none and none was chosen for it, or it did not get that far
@@ -84,6 +85,7 @@ func (e Event) attrs(attrs []slog.Attr) []slog.Attr {
 		attrs = append(attrs, slog.String("route", e.Route), slog.Int("status", e.Status))
 	}
 	attrs = append(attrs, slog.String("outcome", string(e.Outcome())), slog.String("zone", e.Zone()))
+	attrs = appendText(attrs, "endpoint", string(e.Endpoint))
 	switch {
 	case e.Caller.Bridge != "":
 		attrs = append(attrs, slog.String("address", e.Caller.Address.String()))

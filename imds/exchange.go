@@ -85,7 +85,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case s.chained(x):
 		problem = forChain(problem)
 	}
-	if problem != nil {
+	switch {
+	case problem != nil && c.env != nil:
+		found = envProblem{problem, c.env.kind}
+	case problem != nil:
 		found = problem
 	}
 	if x.answered.IsZero() {
@@ -103,6 +106,9 @@ func (s *Server) handle(x *exchange, r *http.Request) (found reply, problem *Pro
 			found, problem = nil, internal(fmt.Errorf("recovering from a panic: %v", v))
 		}
 	}()
+	if e := x.conn.env; e != nil {
+		return s.envToken(x, r, e)
+	}
 	path, rawQuery := splitTarget(r.RequestURI)
 	switch x.route = routeOf(path); x.route {
 	case routeToken:
@@ -138,7 +144,9 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, x *exchange, fou
 	x.body = body
 	x.length[0] = strconv.Itoa(len(body))
 	h["Content-Length"] = x.length[:] // net/http copies headers before it writes
-	h["Server"] = serverHeader
+	if x.conn.env == nil {
+		h["Server"] = serverHeader
+	}
 	if x.conn.expired.Load() || s.tooLarge(r) { // a large body is not read over first
 		h.Set("Connection", "close")
 	}
@@ -150,7 +158,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, x *exchange, fou
 // report says what became of a request.
 func (s *Server) report(r *http.Request, x *exchange, status int, problem *Problem, writing error) {
 	e := Event{
-		At: x.began, Caller: x.conn.caller, Detail: x.conn.detail, Route: string(x.route), Status: status,
+		At: x.began, Caller: x.conn.caller, Detail: x.conn.detail, Endpoint: x.conn.env.name(), Route: string(x.route), Status: status,
 		Identity: x.request.Identity, Resource: x.request.Resource, Duration: x.answered.Sub(x.began),
 		Given: x.route == routeToken && problem == nil, Stored: x.stored,
 	}

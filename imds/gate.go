@@ -29,6 +29,7 @@ type gate struct {
 	net.Listener
 	server     *Server
 	zone       *Zone           // nil for the local one
+	env        *EnvEndpoint    // that is served; nil is the metadata service's
 	describing *sync.WaitGroup // refusals of which more is looked for
 	tarpit     *tarpit         // resets who is not admitted; nil: at once
 }
@@ -55,7 +56,7 @@ func (g gate) admitted(c net.Conn) (*conn, bool) {
 		s.hangUp(c)
 		return nil, false
 	}
-	who, err := s.identify(tcp, g.zone)
+	who, err := g.identify(tcp)
 	if err == nil {
 		err = s.admit(who)
 	}
@@ -63,7 +64,7 @@ func (g gate) admitted(c net.Conn) (*conn, bool) {
 		g.refuse(tcp, who, err)
 		return nil, false
 	}
-	own := newConn(tcp, who, s)
+	own := newConn(tcp, who, s, g.env)
 	if err := s.places.take(own, s.owner(who)); err != nil {
 		g.tarpit = nil // there are too many as it is
 		g.refuse(tcp, who, err)
@@ -74,22 +75,31 @@ func (g gate) admitted(c net.Conn) (*conn, bool) {
 
 // identify names the caller. The connection counts only if its client dialled the service's address: what comes to the
 // listener's own, behind NAT, was not meant for a metadata service.
-func (s *Server) identify(c *net.TCPConn, zone *Zone) (caller.Caller, error) {
-	dialed, err := s.dialed(c)
+func (g gate) identify(c *net.TCPConn) (caller.Caller, error) {
+	dialed, err := g.dialed(c)
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if dialed != endpoint && !without("dialed") {
-		return caller.Caller{}, fmt.Errorf("client dialled %s", dialed)
+	if g.zone != nil {
+		return g.zone.identify(clientOf(c).Addr())
 	}
-	if zone != nil {
-		return zone.identify(clientOf(c).Addr())
-	}
-	who, err := s.identifyLocal(c, dialed)
+	who, err := g.server.identifyLocal(c, dialed)
 	if errors.Is(err, caller.ErrUnknown) && without("unknown") {
 		return caller.Caller{}, nil
 	}
 	return who, err
+}
+
+// dialed is the address that the client dialled. Nothing is between a client and an endpoint that is dialled by its own address.
+func (g gate) dialed(c *net.TCPConn) (netip.AddrPort, error) {
+	if g.env != nil {
+		return caller.LocalAddr(c)
+	}
+	dialed, err := g.server.dialed(c)
+	if err == nil && dialed != endpoint && !without("dialed") {
+		err = fmt.Errorf("client dialled %s", dialed)
+	}
+	return dialed, err
 }
 
 // identifyLocal asks the kernel. The connection must be alive still once its client is known: one that waited in the queue may
@@ -130,7 +140,7 @@ func (s *Server) screened(c *conn) error {
 		detail = s.describe(c.caller)
 	}
 	s.reject(c.TCPConn)
-	s.refused(clientOf(c), c.caller, detail, err, loud)
+	s.refused(c, c.env, c.caller, detail, err, loud)
 	return err
 }
 
@@ -170,7 +180,7 @@ func (g gate) turnAway(c *net.TCPConn, who caller.Caller, detail caller.Detail, 
 	} else {
 		reset()
 	}
-	g.server.refused(clientOf(c), who, detail, reason, loud)
+	g.server.refused(c, g.env, who, detail, reason, loud)
 }
 
 // left tells that nobody could be named for a connection because its client has gone.
@@ -197,13 +207,13 @@ func (s *Server) loudness(level slog.Level) loudness {
 }
 
 // refused says that a connection is not served.
-func (s *Server) refused(client netip.AddrPort, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
-	e := Event{At: s.now(), Caller: who, Detail: detail, Reason: reason.Error()}
+func (s *Server) refused(c net.Conn, env *EnvEndpoint, who caller.Caller, detail caller.Detail, reason error, loud loudness) {
+	e := Event{At: s.now(), Caller: who, Detail: detail, Endpoint: env.name(), Reason: reason.Error()}
 	if refused, ok := errors.AsType[*policy.Refusal](reason); ok {
 		e.Allow = refused.Allow
 	}
 	if s.log.Enabled(context.Background(), loud.level) {
-		attrs := append(make([]slog.Attr, 0, 16), slog.String("client", client.String()))
+		attrs := append(make([]slog.Attr, 0, 16), slog.String("client", clientOf(c).String()))
 		s.say(e.At, loud.level, "caller refused", loud.lowered, e.attrs(attrs)...)
 	}
 	s.observe(e)

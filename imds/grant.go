@@ -29,10 +29,11 @@ type grant struct {
 	value     token.Secret
 	clientID  string
 	resource  string
-	expiresIn int64 // seconds
-	expiresOn int64 // Unix seconds
-	extended  int64 // seconds
-	notBefore int64 // Unix seconds
+	expiresIn int64        // seconds
+	expiresOn int64        // Unix seconds
+	extended  int64        // seconds
+	notBefore int64        // Unix seconds
+	kind      EndpointKind // "" is the metadata service
 }
 
 // newGrant is the reply to r with t at the time now. It refuses a token that is empty or past: some versions of MSAL.NET
@@ -61,9 +62,12 @@ func newGrant(r token.Request, t token.Token, now time.Time) (grant, error) {
 	return g, nil
 }
 
-// appendReply implements [reply]. Here alone a token's text is revealed.
+// appendReply implements [reply]. Here and in appendEnv alone a token's text is revealed.
 func (g *grant) appendReply(h http.Header, dst []byte) (int, []byte) {
 	h["Content-Type"] = jsonContent
+	if g.kind != "" {
+		return http.StatusOK, g.appendEnv(dst)
+	}
 	dst = append(dst, '{')
 	dst = appendMember(dst, "access_token", g.value.Reveal())
 	dst = appendMember(dst, "client_id", g.clientID)
@@ -88,10 +92,15 @@ func (s *Server) token(x *exchange, r *http.Request, rawQuery string) (reply, *P
 	if p != nil {
 		return nil, p
 	}
+	return s.give(x, r, q)
+}
+
+// give answers a request for a token that has been read.
+func (s *Server) give(x *exchange, r *http.Request, q query) (reply, *Problem) {
 	if q.resource == "" {
 		return nil, invalid("Required audience parameter not specified")
 	}
-	x.request = token.Request{Resource: q.resource, Identity: q.identity, Fresh: q.fresh}
+	x.request = token.Request{Resource: q.resource, Identity: q.identity, Tenant: q.tenant, Fresh: q.fresh}
 	if p := s.allowed(x); p != nil {
 		return nil, p
 	}
@@ -104,7 +113,7 @@ func (s *Server) token(x *exchange, r *http.Request, rawQuery string) (reply, *P
 	if err != nil {
 		return nil, problemOf(err)
 	}
-	x.grant = g
+	x.grant, x.grant.kind = g, x.conn.env.name()
 	return &x.grant, nil
 }
 

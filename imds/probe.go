@@ -20,6 +20,9 @@ var errChain = errors.New("a credential chain was not kept waiting")
 
 // chained tells whether a credential chain asks: somebody has just probed. SDKs probe for the sake of their chains alone.
 func (s *Server) chained(x *exchange) bool {
+	if x.conn.env != nil {
+		return false
+	}
 	since := x.began.UnixNano() - s.probed.Load()
 	return 0 <= since && since < int64(chainTime) // below 0: the clock was set back
 }

@@ -83,12 +83,7 @@ func (p *Problem) level() slog.Level {
 
 // appendReply implements [reply].
 func (p *Problem) appendReply(h http.Header, dst []byte) (int, []byte) {
-	if p.allow != "" {
-		h.Set("Allow", p.allow)
-	}
-	if p.retryAfter > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64(p.retryAfter/time.Second), 10))
-	}
+	p.appendHeaders(h)
 	if p.bare != nil {
 		dst = append(dst, p.bare...)
 	} else {
@@ -98,6 +93,16 @@ func (p *Problem) appendReply(h http.Header, dst []byte) (int, []byte) {
 		h["Content-Type"] = jsonContent
 	}
 	return p.Status, dst
+}
+
+// appendHeaders adds what a problem says beside its body.
+func (p *Problem) appendHeaders(h http.Header) {
+	if p.allow != "" {
+		h.Set("Allow", p.allow)
+	}
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64(p.retryAfter/time.Second), 10))
+	}
 }
 
 // appendJSON appends error and error_description, always both and always strings, then whatever Entra added, in Entra's

@@ -24,6 +24,8 @@ type query struct {
 	identity token.Selector // zero when absent
 	fresh    bool           // bypass_cache=true
 	version  string
+	tenant   string // of an identity that has an address of its own
+	older    bool   // App Service's older version is spoken, which calls a parameter otherwise
 }
 
 // parseQuery reads a raw query (application/x-www-form-urlencoded, as net/url reads it, but never leniently). It answers
@@ -31,7 +33,18 @@ type query struct {
 // selectors. An unknown parameter means nothing: clients add some (authority, claims, xms_cc). So does a selector without a
 // value.
 func parseQuery(raw string) (query, *Problem) {
-	var q query
+	q, p := readQuery(query{}, raw)
+	if p == nil && !dated(q.version) {
+		p = invalid("api-version is invalid or was not specified in the request")
+	}
+	if p != nil {
+		return query{}, p
+	}
+	return q, nil
+}
+
+// readQuery is parseQuery without a look at the version.
+func readQuery(q query, raw string) (query, *Problem) {
 	var seen [maxParameters]string
 	count := 0
 	for raw != "" {
@@ -55,9 +68,6 @@ func parseQuery(raw string) (query, *Problem) {
 		if err := q.set(name, value); err != nil {
 			return query{}, err
 		}
-	}
-	if !dated(q.version) {
-		return query{}, invalid("api-version is invalid or was not specified in the request")
 	}
 	return q, nil
 }
@@ -106,6 +116,10 @@ func (q *query) set(name, value string) *Problem {
 		q.fresh = value == "true"
 	case "client_id":
 		kind = token.ClientID
+	case "clientid":
+		if q.older {
+			kind = token.ClientID
+		}
 	case "object_id", "principal_id":
 		kind = token.ObjectID
 	case "msi_res_id", "mi_res_id":

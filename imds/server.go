@@ -141,22 +141,36 @@ func New(o Options) (*Server, error) {
 // Serve answers the processes of this network namespace on ln, which must be TCP, until ctx ends. Then it stops accepting, closes
 // ln, waits for requests under way as long as [Limits.Drain] says, cuts off what is left, and returns nil. Any other return is the
 // listener's error.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.serveOn(ctx, ln, nil) }
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	return s.serveOn(ctx, ln, gate{})
+}
 
 // ServeZone answers on ln what is behind a bridge, as Serve does the processes of this network namespace.
 func (s *Server) ServeZone(ctx context.Context, ln net.Listener, zone *Zone) error {
-	return s.serveOn(ctx, ln, zone)
+	return s.serveOn(ctx, ln, gate{zone: zone})
 }
 
-func (s *Server) serveOn(ctx context.Context, ln net.Listener, zone *Zone) error {
+// ServeEnv answers on ln as an endpoint that environment variables select does, and no longer as the metadata service: for the
+// processes of this network namespace, or for what is behind a bridge where zone is not nil. Callers, policy, source, limits and
+// events are those of the metadata service.
+func (s *Server) ServeEnv(ctx context.Context, ln net.Listener, env *EnvEndpoint, zone *Zone) error {
+	if env == nil {
+		return errors.New("serving an endpoint: there is none")
+	}
+	return s.serveOn(ctx, ln, gate{zone: zone, env: env})
+}
+
+// serveOn serves what comes out of a gate, which says what is served to whom.
+func (s *Server) serveOn(ctx context.Context, ln net.Listener, g gate) error {
 	var describing sync.WaitGroup // of this listener alone: another goes on to refuse while this one waits
 	pit := tarpit{released: s.places.ebbed}
 	defer pit.end()
 	defer describing.Wait()
+	g.Listener, g.server, g.describing, g.tarpit = ln, s, &describing, &pit
 	var asked underWay
 	hs := s.httpServer(ctx, asked.follow)
 	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(gate{ln, s, zone, &describing, &pit}) }()
+	go func() { failed <- hs.Serve(g) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %q: %w", ln.Addr(), errors.Join(err, hs.Close()))

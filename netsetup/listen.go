@@ -49,9 +49,28 @@ func Listen(ctx context.Context, p Plan) (*net.TCPListener, error) {
 	return listenOnDevice(ctx, p.Backend, p.device())
 }
 
+// ListenAlone opens a listener for a plan of mode None, which it returns, on a port of 127.0.0.1; 0 is one that is free. It is bound
+// to the device lo, as [Listen] has it, for which nobody needs a privilege: SO_BINDTODEVICE in socket(7), since Linux 5.7. A
+// taken address is an [*InUseError].
+func ListenAlone(ctx context.Context, owner uint32, port uint16, bridges []string) (*net.TCPListener, Plan, error) {
+	ln, err := listenOnDevice(ctx, netip.AddrPortFrom(backendAddr, port), loopbackDevice)
+	if err != nil {
+		return nil, Plan{}, err
+	}
+	at, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, Plan{}, errors.Join(fmt.Errorf("listening on port %d: %w", port, errors.ErrUnsupported), ln.Close())
+	}
+	p := Plan{Mode: None, Endpoint: at.AddrPort(), Backend: at.AddrPort(), Owner: owner, Bridges: bridges}
+	if err := p.Validate(); err != nil {
+		return nil, Plan{}, errors.Join(err, ln.Close())
+	}
+	return ln, p, nil
+}
+
 // ListenBridge opens the plan's listener for the containers of a bridge, as [Listen] does for local clients: bound to the
 // bridge, on the endpoint where the plan has that on a device, else on the backend's port of every address, since
-// PREROUTING redirects to the bridge's own. It ends with the bridge: one made again needs a new listener. What comes from
+// PREROUTING redirects to the bridge's own. In mode None it is on the bridge's first address, which clients are told. It ends with the bridge: one made again needs a new listener. What comes from
 // other devices does not reach it; what dials the backend on an address of the bridge, from the bridge or from this machine
 // itself, is refused by the guards, which [Interceptor.Guard] puts up before.
 func ListenBridge(ctx context.Context, p Plan, b Bridge) (*net.TCPListener, error) {
@@ -61,8 +80,11 @@ func ListenBridge(ctx context.Context, p Plan, b Bridge) (*net.TCPListener, erro
 	if b.Problem != "" {
 		return nil, fmt.Errorf("listening for bridge %q: %s: %w", b.Name, b.Problem, errors.ErrUnsupported)
 	}
-	if p.onAddress() {
+	switch {
+	case p.onAddress():
 		return listenOnDevice(ctx, p.Endpoint, b.Name)
+	case p.Mode == None:
+		return listenOnDevice(ctx, netip.AddrPortFrom(b.Addresses[0], p.Endpoint.Port()), b.Name)
 	}
 	addr := netip.IPv4Unspecified()
 	if without("device") { // unbound, every address would exclude the listener for local clients
@@ -77,8 +99,11 @@ func Listens(p Plan, file *os.File) error { return listensOn(p.Backend, p.device
 
 // ListensForBridge is [Listens] for what [ListenBridge] opens.
 func ListensForBridge(p Plan, b Bridge, file *os.File) error {
-	if p.onAddress() {
+	switch {
+	case p.onAddress():
 		return listensOn(p.Endpoint, b.Name, file)
+	case p.Mode == None:
+		return listensOn(netip.AddrPortFrom(b.Addresses[0], p.Endpoint.Port()), b.Name, file)
 	}
 	return listensOn(netip.AddrPortFrom(netip.IPv4Unspecified(), p.Backend.Port()), b.Name, file)
 }

@@ -16,6 +16,7 @@ const (
 	IPTables Mode = "iptables" // jumps in nat/OUTPUT for the users who are served, redirected to a privileged port on 127.0.0.1
 	Loopback Mode = "loopback" // the endpoint's address on lo
 	Dummy    Mode = "dummy"    // the same on a link of our own, of the kernel's type dummy
+	None     Mode = "none"     // nothing is intercepted: Endpoint is an address of 127.0.0.1 that clients are told of ([ListenAlone])
 )
 
 // Endpoint is the address and port of the Azure Instance Metadata Service, the same on every Azure VM.
@@ -28,7 +29,7 @@ const maxPrivileged = 1023
 // Plan is what the network namespace should look like. The zero Plan wants nothing. It round-trips through JSON.
 type Plan struct {
 	Mode     Mode           `json:"mode"`
-	Endpoint netip.AddrPort `json:"endpoint"` // what clients dial; IPv4
+	Endpoint netip.AddrPort `json:"endpoint"` // what clients dial; IPv4, in mode None each bridge's own with this port, too
 	Owner    uint32         `json:"owner"`    // the uid that is served
 	Backend  netip.AddrPort `json:"backend"`  // where the listener is. IPTables: 127.0.0.1 and a port below 1024; else Endpoint
 	// Who is served besides the owner: uids, groups by their gids, or every local user. In mode IPTables their traffic is
@@ -77,6 +78,10 @@ func (p Plan) Validate() error {
 		}
 	}
 	switch p.Mode {
+	case None:
+		if p.Endpoint.Addr() != backendAddr || p.Backend != p.Endpoint {
+			return fmt.Errorf("checking endpoint %q: mode %q listens on %s, on the endpoint itself", p.Endpoint, p.Mode, backendAddr)
+		}
 	case Loopback, Dummy:
 		if p.Backend != p.Endpoint {
 			return fmt.Errorf("checking backend %q: mode %q listens on the endpoint itself, %s", p.Backend, p.Mode, p.Endpoint)

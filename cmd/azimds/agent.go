@@ -31,6 +31,7 @@ type agent struct {
 	supply   atomic.Pointer[supply]
 	keeper   *gatekeeper
 	endpoint *endpoint
+	env      *imds.EnvEndpoint // nil where requests are intercepted
 	zones    *zones
 
 	children atomic.Int64 // programs that this process started and that may be running
@@ -233,6 +234,9 @@ func (a *agent) ready() error {
 	}
 	if a.tether == nil {
 		return systemd.Ready(a.serviceStatus())
+	}
+	if err := a.tellVariables(); err != nil {
+		return err
 	}
 	if _, err := io.WriteString(a.tether, readyLine); err != nil {
 		return fmt.Errorf("reporting that the server is ready: %w", err)

@@ -101,18 +101,27 @@ func gids(key string, names []string) ([]uint32, error) {
 // wanted is what the network has to be like for a configuration: who is let through, and which bridges are zones. A container
 // that shares the network may have any uid; the server, which knows its control group, turns others away.
 func wanted(c config.Config) (netsetup.Want, error) {
+	if alone(c) {
+		return netsetup.Want{}, errAlone
+	}
 	a, err := admission(c, 0)
 	if err != nil {
 		return netsetup.Want{}, err
 	}
 	w := netsetup.Want{Mode: netsetup.Mode(c.Mode), ShadowMetadata: c.ShadowMetadata}
 	w.Admitted, w.Groups, w.AnyLocal = a.Users, a.Groups, a.AnyLocal || len(a.Containers) > 0
+	w.Bridges, w.Networks = bridges(c)
+	return w, nil
+}
+
+// bridges are the names and patterns of the bridges that are zones, and the networks of container engines that are.
+func bridges(c config.Config) (names, networks []string) {
 	for _, z := range c.Zones {
 		if network, ok := strings.CutPrefix(z.Bridge, config.NetworkPrefix); ok {
-			w.Networks = append(w.Networks, network)
+			networks = append(networks, network)
 		} else {
-			w.Bridges = append(w.Bridges, z.Bridge)
+			names = append(names, z.Bridge)
 		}
 	}
-	return w, nil
+	return names, networks
 }

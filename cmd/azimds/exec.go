@@ -65,6 +65,9 @@ func runExec(cmd *cobra.Command, command []string, all bool) error {
 	if !all {
 		o.tree = os.Getpid()
 	}
+	if alone(c) { // of which there may be several
+		o.name, o.variables = fmt.Sprintf("exec-%d", os.Getpid()), true
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // what the command leaves stays in the tree
 		return fmt.Errorf("becoming a child subreaper: %w", err)
 	}
@@ -113,6 +116,9 @@ func (l *launch) command(command, environ []string, signals <-chan os.Signal) (i
 	child := exec.Command(path, command[1:]...)
 	child.Args[0] = command[0]
 	child.Env = environFor(l.owner, environ)
+	if len(l.variables) > 0 {
+		child.Env = selected(child.Env, l.variables)
+	}
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if l.owner.UID != uint32(os.Getuid()) {
 		// A session of its own, as su -c has it: on root's terminal another user could type (ioctl_tty(2), TIOCSTI).

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"azimds/config"
+	"azimds/imds"
 	"azimds/imds/caller"
 	"azimds/netsetup"
 	"azimds/netsetup/engine"
@@ -41,9 +42,11 @@ type launch struct {
 	server *exec.Cmd
 	tether *os.File // the server reports on it, and stops when it ends
 	ready  chan struct{}
-	ended  chan struct{} // closed when server and holder have ended
-	err    error         // why; read after ended
-	cancel context.CancelFunc
+	// variables select the server's endpoint, where it was to tell them; read after ready.
+	variables []imds.Variable
+	ended     chan struct{} // closed when server and holder have ended
+	err       error         // why; read after ended
+	cancel    context.CancelFunc
 }
 
 // launchOptions say how to launch.
@@ -51,8 +54,11 @@ type launchOptions struct {
 	config config.Config
 	args   []string // settings for the server
 	quiet  bool     // print nothing on standard output
-	tree   int      // serve only descendants of this process; 0 serves all of the owner's
-	log    *slog.Logger
+	name   string   // of the instance, where nothing is intercepted
+	// variables has the server tell those that select its endpoint.
+	variables bool
+	tree      int // serve only descendants of this process; 0 serves all of the owner's
+	log       *slog.Logger
 	// environ is this process's environment before it was scrubbed: for the server, and for a command.
 	environ []string
 }
@@ -66,9 +72,11 @@ func start(ctx context.Context, o launchOptions) (*launch, error) {
 	if os.Geteuid() != 0 && owner.UID != uint32(os.Getuid()) {
 		return nil, fmt.Errorf("serving %s: %w", owner, errNeedRoot)
 	}
-	want, err := wanted(o.config)
-	if err != nil {
-		return nil, err
+	var want netsetup.Want
+	if !alone(o.config) {
+		if want, err = wanted(o.config); err != nil {
+			return nil, err
+		}
 	}
 	groups, err := readGroupIDs()
 	if err != nil {
@@ -89,9 +97,12 @@ func start(ctx context.Context, o launchOptions) (*launch, error) {
 		return nil, errors.Join(err, holderEnd.Close())
 	}
 	held := make(chan error, 1)
-	if os.Geteuid() == 0 {
+	switch {
+	case alone(o.config):
+		go func() { held <- holdAlone(ctx, holderEnd, l.aloneOptions(o)) }()
+	case os.Geteuid() == 0:
 		go func() { held <- hold(ctx, holderEnd, l.holderOptions(o, want)) }()
-	} else {
+	default:
 		go func() { held <- sudoHold(holderEnd, o) }()
 	}
 	go l.follow(held)
@@ -110,6 +121,9 @@ func (l *launch) startServer(link *os.File, o launchOptions) error {
 	args := append([]string{"serve", "--link-fd=3", "--tether-fd=4"}, o.args...)
 	if o.quiet {
 		args = append(args, "--quiet")
+	}
+	if o.variables {
+		args = append(args, "--tell-variables")
 	}
 	l.server = exec.Command("/proc/self/exe", args...)
 	l.server.Args[0] = "azimds"
@@ -156,9 +170,17 @@ func inTree(tree int, except ...int) func(uint64) (bool, error) {
 // nothing: the server is the owner's, who must not learn of other users' programs what the system keeps from them. What it keeps
 // between two questions ends with this process.
 func findProcess() func(inode uint64, uid uint32, client netip.AddrPort) (holder.Process, bool) {
-	resolver, finder := caller.NewResolver(), caller.NewFinder("/proc")
+	find := findDialer()
 	return func(inode uint64, uid uint32, client netip.AddrPort) (holder.Process, bool) {
-		who, err := resolver.Resolve(client, netsetup.Endpoint)
+		return find(inode, uid, client, netsetup.Endpoint)
+	}
+}
+
+// findDialer is findProcess for clients of any address.
+func findDialer() func(inode uint64, uid uint32, client, dialed netip.AddrPort) (holder.Process, bool) {
+	resolver, finder := caller.NewResolver(), caller.NewFinder("/proc")
+	return func(inode uint64, uid uint32, client, dialed netip.AddrPort) (holder.Process, bool) {
+		who, err := resolver.Resolve(client, dialed)
 		if (err != nil || who.Inode != inode || who.UID != uid) && !without("client") {
 			return holder.Process{}, false
 		}
@@ -174,6 +196,35 @@ func hold(ctx context.Context, end *os.File, o holder.Options) error {
 		return err
 	}
 	return holder.Run(ctx, link, o)
+}
+
+// alone tells whether nothing is to be intercepted, because an endpoint that variables select is asked for.
+func alone(c config.Config) bool { return c.Endpoint.Kind != config.EndpointNone }
+
+// holdAlone opens listeners in this process, which needs no root for that.
+func holdAlone(ctx context.Context, end *os.File, o holder.AloneOptions) error {
+	link, err := holder.OpenLink(end)
+	if err != nil {
+		return err
+	}
+	return holder.RunAlone(ctx, link, o)
+}
+
+func (l *launch) aloneOptions(o launchOptions) holder.AloneOptions {
+	var want netsetup.Want
+	want.Bridges, want.Networks = bridges(o.config)
+	return holder.AloneOptions{
+		Owner:    l.owner,
+		Name:     o.name,
+		Port:     uint16(o.config.Endpoint.Port),
+		Want:     want,
+		Networks: engine.Usual().Networks,
+		Tree:     o.tree,
+		Explain:  explain,
+		InTree:   inTree(o.tree, l.server.Process.Pid),
+		Find:     findDialer(),
+		Log:      o.log,
+	}
 }
 
 // scrub keeps what a person can set from the programs that this process starts as root.
@@ -243,7 +294,13 @@ func (l *launch) follow(held <-chan error) {
 
 // report closes ready when the server says so.
 func (l *launch) report() {
-	line, err := bufio.NewReader(l.tether).ReadString('\n')
+	lines := bufio.NewReader(l.tether)
+	line, err := lines.ReadString('\n')
+	if told, is := strings.CutPrefix(line, variablesLine); is && err == nil {
+		if l.variables, err = parseVariables(told); err == nil {
+			line, err = lines.ReadString('\n')
+		}
+	}
 	if err == nil && line == readyLine {
 		close(l.ready)
 	} else if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {

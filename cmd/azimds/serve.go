@@ -46,7 +46,8 @@ func newServe() *cobra.Command {
 	cmd.Flags().IntVar(&o.tetherFD, "tether-fd", 0, "")
 	cmd.Flags().BoolVar(&o.quiet, "quiet", false, "")
 	cmd.Flags().DurationVar(&o.wait, "wait", 0, "how long to wait for azimds net up")
-	hide(cmd, "link-fd", "tether-fd", "quiet")
+	cmd.Flags().BoolVar(&o.variables, "tell-variables", false, "")
+	hide(cmd, "link-fd", "tether-fd", "quiet", "tell-variables")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return serve(cmd, o) }
 	return cmd
 }
@@ -54,6 +55,7 @@ func newServe() *cobra.Command {
 type serveOptions struct {
 	linkFD, tetherFD int  // open files of the process that started this one; 0 for none
 	quiet            bool // print nothing on standard output
+	variables        bool // tell the process that started this one the variables that select the endpoint
 	wait             time.Duration
 }
 
@@ -66,6 +68,9 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	c, err := read()
 	if err != nil {
 		return err
+	}
+	if alone(c) && o.linkFD == 0 {
+		return errNoServe
 	}
 	lines := openLogs(cmd.ErrOrStderr())
 	defer lines.Close()
@@ -94,7 +99,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 	level := new(slog.LevelVar)
 	level.Set(c.Log.Level)
 	s := &server{
-		config: c, credential: credential, link: link, quiet: o.quiet, settings: read, variables: variables,
+		config: c, credential: credential, link: link, quiet: o.quiet, tells: o.variables, settings: read, variables: variables,
 		out: cmd.OutOrStdout(), stderr: lines, log: lines.logger(c.Log.Format, level), level: level, terminal: openTerminal(),
 	}
 	var stopHangups func()
@@ -151,6 +156,7 @@ type server struct {
 	hangups    <-chan os.Signal
 	terminal   terminal
 	quiet      bool
+	tells      bool // the variables that select the endpoint
 	out        io.Writer
 	stderr     io.Writer
 	log        *slog.Logger
@@ -191,10 +197,14 @@ func (s *server) run(ctx context.Context) error {
 	group, failing := errgroup.WithContext(serving)
 	a.supply.Load().start(failing)
 	defer func() { a.supply.Load().close() }()
-	a.zones = newZones(failing, metadata, s.log)
+	served, err := s.serving(a, metadata)
+	if err != nil {
+		return err
+	}
+	a.zones = newZones(failing, served, s.log)
 	accepting, quit := context.WithCancel(failing)
 	defer quit()
-	a.endpoint = &endpoint{ctx: accepting, quit: quit, group: group, serve: metadata.Serve, log: s.log}
+	a.endpoint = &endpoint{ctx: accepting, quit: quit, group: group, serve: served.Serve, log: s.log}
 	a.endpoint.begin(listener)
 	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
 	group.Go(func() error {

@@ -31,6 +31,12 @@ type Status struct {
 	Callers    []Activity `json:"callers"` // the last ones, newest first
 }
 
+// Variable is an environment variable that selects an agent's endpoint. Its value can be a secret: it goes to the owner only.
+type Variable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
 // Owner is whose programs are served.
 type Owner struct {
 	UID  uint32 `json:"uid"`

@@ -67,6 +67,62 @@ func namespace() (uint64, error) {
 	return st.Ino, nil
 }
 
+// AloneSocket is where the server of an agent without an interception listens for its owner, who is whoever calls.
+func AloneSocket() (string, error) {
+	dir, err := AloneDir("")
+	return filepath.Join(dir, controlFile), err
+}
+
+// AloneDir is the state folder of an agent without an interception. There may be several in a network namespace: the one that
+// commands talk to has no name, and others are told apart by theirs.
+//
+// A person's is below XDG_RUNTIME_DIR (XDG Base Directory Specification), else below a folder of their own where temporary files
+// are: azimds asks nobody for a place in /run there.
+func AloneDir(name string) (string, error) {
+	inode, err := namespace()
+	if err != nil {
+		return "", err
+	}
+	top := runDir
+	if os.Geteuid() != 0 {
+		if top, err = personsDir(); err != nil {
+			return "", err
+		}
+	}
+	instance := "endpoint"
+	if name != "" {
+		instance += "-" + name
+	}
+	return filepath.Join(top, strconv.FormatUint(inode, 10), instance), nil
+}
+
+// personsDir is the folder for the state of this process's user.
+func personsDir() (string, error) {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && private(dir) == nil {
+		return filepath.Join(dir, "azimds"), nil
+	}
+	dir := filepath.Join(os.TempDir(), "azimds-"+strconv.Itoa(os.Geteuid()))
+	if err := private(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return dir, nil
+}
+
+// errNotPrivate says that others than this process's user decide what is in a folder.
+var errNotPrivate = errors.New("it is not a folder of this user's alone")
+
+// private reports why a folder is not this process's user's alone: where temporary files are, anybody may have made it.
+func private(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("looking at state folder %q: %w", dir, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != uint32(os.Geteuid()) || st.Mode&0o077 != 0 {
+		return fmt.Errorf("looking at state folder %q: %w", dir, errNotPrivate)
+	}
+	return nil
+}
+
 // State is the locked state folder of a living holder.
 type State struct {
 	Dir  string
@@ -79,6 +135,11 @@ func LockState() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	return lockDir(dir)
+}
+
+// lockDir is LockState for any state folder.
+func lockDir(dir string) (*State, error) {
 	for range lockAttempts {
 		s, err := lockState(dir)
 		if !errors.Is(err, errRemoved) {
@@ -97,6 +158,11 @@ func lockState(dir string) (*State, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
+	if top := topOf(dir); top != runDir { // where it is, others may have been quicker
+		if err := private(top); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errRemoved
@@ -112,12 +178,19 @@ func lockState(dir string) (*State, error) {
 }
 
 // makeDir makes the state folder and the two above it. The owner, who is not root, passes through them to the sockets,
-// whatever root's umask is. It also makes /run, which an image from scratch lacks (FHS 3.0, 3.15) and which then stays.
+// whatever root's umask is. A person's own is for nobody else. It also makes /run, which an image from scratch lacks (FHS 3.0,
+// 3.15) and which then stays.
 func makeDir(dir string) error {
-	for _, d := range []string{filepath.Dir(runDir), runDir, filepath.Dir(dir), dir} {
-		err := os.Mkdir(d, dirMode)
+	mode, folders := fs.FileMode(dirMode), []string{topOf(dir), filepath.Dir(dir), dir}
+	if topOf(dir) == runDir {
+		folders = append([]string{filepath.Dir(runDir)}, folders...)
+	} else {
+		mode = personMode
+	}
+	for _, d := range folders {
+		err := os.Mkdir(d, mode)
 		if err == nil {
-			err = os.Chmod(d, dirMode)
+			err = os.Chmod(d, mode)
 		}
 		switch {
 		case err == nil, errors.Is(err, fs.ErrExist):
@@ -130,8 +203,14 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// dirMode lets everybody pass; what is in the folder has modes of its own.
-const dirMode = 0o755
+// topOf is the folder of all state that an instance's folder is in.
+func topOf(dir string) string { return filepath.Dir(filepath.Dir(dir)) }
+
+// dirMode lets everybody pass; what is in the folder has modes of its own. personMode is that of a person's.
+const (
+	dirMode    = 0o755
+	personMode = 0o700
+)
 
 // take locks the lock file, makes sure that it still is the one with that name (a holder that stops removes it) and
 // writes the pid into it.
@@ -193,7 +272,7 @@ func (s *State) Listen(network, name string, owner Owner) (*net.UnixListener, er
 	ln.SetUnlinkOnClose(false)
 	err = os.Chmod(hidden, 0o600)
 	if err == nil {
-		err = os.Lchown(hidden, int(owner.UID), int(owner.GID))
+		err = os.Lchown(hidden, int(owner.UID), groupFor(owner))
 	}
 	if err == nil {
 		err = os.Rename(hidden, path)
@@ -204,14 +283,30 @@ func (s *State) Listen(network, name string, owner Owner) (*net.UnixListener, er
 	return ln, nil
 }
 
+// groupFor is the group of an owner's socket. Who is not root leaves it as it is: it has no permissions.
+func groupFor(owner Owner) int {
+	if os.Geteuid() != 0 {
+		return -1
+	}
+	return int(owner.GID)
+}
+
 // Remove takes the folder away, with all that is in it, unless the other one of holder and janitor did, and releases the
 // lock. Only who has made sure that nothing of ours is left in the kernel may call it.
 func (s *State) Remove() error {
 	var err error
 	if s.ours() {
-		err = removeState(s.Dir)
+		err = s.remove()
 	}
 	return errors.Join(err, s.Release())
+}
+
+// remove takes the folder away, that of a person's with the folders above it which are empty then.
+func (s *State) remove() error {
+	if topOf(s.Dir) == runDir {
+		return removeState(s.Dir)
+	}
+	return removeFolders(s.Dir)
 }
 
 // ours tells whether the lock file that has the name is the one that is locked. Once it has been removed, the folder may be
@@ -235,6 +330,11 @@ func removeState(dir string) error {
 	if filepath.Dir(filepath.Dir(dir)) != runDir {
 		return fmt.Errorf("removing state folder %q: it is not one of ours", dir)
 	}
+	return removeFolders(dir)
+}
+
+// removeFolders removes a state folder and its parents up to the top.
+func removeFolders(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing state folder: %w", err)
@@ -245,7 +345,7 @@ func removeState(dir string) error {
 			paths = append([]string{filepath.Join(dir, e.Name())}, paths...)
 		}
 	}
-	for _, path := range append(paths, dir, filepath.Dir(dir), runDir) {
+	for _, path := range append(paths, dir, filepath.Dir(dir), topOf(dir)) {
 		err := os.Remove(path)
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
