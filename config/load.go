@@ -67,7 +67,7 @@ func load(s Sources, g guard) (Loaded, error) {
 	}
 	found := []error{strangers(s.Environ, loaded.Config), loaded.Config.validateValues()}
 	if !s.RootOnly {
-		found = append(found, loaded.Config.validateCredential(), loaded.Config.validateRuleZones())
+		found = append(found, loaded.Config.validateEndpoint(), loaded.Config.validateCredential(), loaded.Config.validateRuleZones())
 	}
 	if err := errors.Join(found...); err != nil {
 		return Loaded{}, err

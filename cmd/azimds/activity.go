@@ -22,7 +22,7 @@ const watchIndent = "         "
 func activity(e imds.Event) control.Activity {
 	seen := control.Activity{
 		Time: e.At, Zone: e.Zone(), User: e.Detail.User, PID: e.Detail.PID, Executable: e.Detail.Executable,
-		Container: e.Detail.Container, Unit: e.Detail.Unit, Route: e.Route, Status: e.Status,
+		Container: e.Detail.Container, Unit: e.Detail.Unit, Endpoint: string(e.Endpoint), Route: e.Route, Status: e.Status,
 		Identity: selectorText(e.Identity), Resource: e.Resource, Outcome: control.Outcome(e.Outcome()), Cache: e.Cache(),
 		DurationUS: e.Duration.Microseconds(), Reason: e.Reason, Allow: e.Allow,
 	}

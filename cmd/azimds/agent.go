@@ -246,6 +246,10 @@ func (a *agent) ready() error {
 
 // serviceStatus is what systemctl status says of the server.
 func (a *agent) serviceStatus() string {
+	if a.env != nil {
+		return fmt.Sprintf("answers at %s for %s, endpoint %s, credential %s",
+			a.offer.Plan.Endpoint, a.offer.Owner, a.env.Kind(), a.supply.Load().config.Credential)
+	}
 	return fmt.Sprintf("answers at %s for %s, mode %s, credential %s",
 		a.offer.Plan.Endpoint, a.offer.Owner, a.offer.Plan.Mode, a.supply.Load().config.Credential)
 }

@@ -25,16 +25,24 @@ func (a *agent) announce() error {
 	credential := a.supply.Load().credential
 	account := credential.account(context.Background())
 	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer.Plan.Endpoint)
-	field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
+	if a.env != nil {
+		field("endpoint", "%s: %s", a.env.Kind(), a.offer.Reason)
+	} else {
+		field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
+	}
 	field("credential", "%s", credential.describe())
 	field("account", "%s", accountText(account))
 	if account.Tenant != "" {
 		field("tenant", "%s", account.Tenant)
 	}
 	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree, othersServed(a.config)))
-	field("try", `curl -sGH Metadata:true -d api-version=2018-02-01 \`)
-	field("", `  -d resource=https://vault.azure.net \`)
-	field("", "  http://169.254.169.254/metadata/identity/oauth2/token")
+	if a.env != nil {
+		field("select", `eval "$(azimds env)"`)
+	} else {
+		field("try", `curl -sGH Metadata:true -d api-version=2018-02-01 \`)
+		field("", `  -d resource=https://vault.azure.net \`)
+		field("", "  http://169.254.169.254/metadata/identity/oauth2/token")
+	}
 	if a.tether != nil {
 		field("stop", "Ctrl-C here, or: azimds stop")
 	}

@@ -153,6 +153,10 @@ func explainAgent(err error, f *holder.Failure) {
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
 		f.Hint = "azimds serve   # or take the interception down: sudo azimds net down"
+	case errors.Is(err, errAlone), errors.Is(err, errNoServe):
+		f.Hint = "azimds run"
+	case errors.Is(err, errNoVariables):
+		f.Hint = "azimds run --endpoint app-service   # instead, where 169.254.169.254 cannot be had"
 	case errors.Is(err, errHolderGone):
 		f.Hint = "azimds run"
 	case errors.Is(err, errHolderSilent), errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "waiting for the agent to end"):

@@ -65,7 +65,7 @@ no code change.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
 		newRun(), newStop(), newExec(), newServe(), newHold(), newJanitor(), newNet(),
-		newStatus(), newDoctor(), newWatch(), newToken(), newRefresh(), newPause(), newPolicy(), newZonesCommand(), newConfig(), newCleanup(), newInstall(), newUninstall(), newPreview(), newVersion(),
+		newStatus(), newDoctor(), newWatch(), newToken(), newEnv(), newRefresh(), newPause(), newPolicy(), newZonesCommand(), newConfig(), newCleanup(), newInstall(), newUninstall(), newPreview(), newVersion(),
 	)
 	root.AddCommand(newDocuments()...)
 	describeArgs(root)

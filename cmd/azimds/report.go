@@ -20,8 +20,8 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{}, Zones: a.zoneStates(), Notes: a.notes(), Others: othersServed(a.config),
 		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
 		Server: os.Getpid(), Holder: a.offer.Holder,
-		Endpoint: a.offer.Plan.Endpoint.String(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
-		Plan: strings.Split(strings.TrimSpace(a.offer.Plan.String()), "\n"), Tree: a.offer.Tree,
+		Endpoint: a.offer.Plan.Endpoint.String(), Kind: a.endpointKind(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
+		Plan: planLines(a.offer.Plan), Tree: a.offer.Tree,
 		Credential: string(supply.config.Credential), Source: supply.credential.describe(), Emulated: supply.credential.emulated,
 		Account: supply.credential.account(ctx),
 		Counts: control.Counts{
@@ -57,6 +57,15 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	return s, nil
 }
 
+// planLines are the commands of a plan.
+func planLines(p netsetup.Plan) []string {
+	text := strings.TrimSpace(p.String())
+	if text == "" { // nothing is intercepted
+		return []string{}
+	}
+	return strings.Split(text, "\n")
+}
+
 // repairsOf is what a status says of the holder's repairs.
 func repairsOf(r *holder.Repairs) *control.Repairs {
 	if r == nil {
@@ -87,6 +96,9 @@ func (a *agent) notes() []string {
 	}
 	if doubt != "" {
 		notes = append(notes, "containers on this network cannot all be told from your own programs: "+doubt)
+	}
+	if a.env != nil { // whoever takes its port later has no secret that a client would believe in
+		return notes
 	}
 	port := int(a.offer.Plan.Backend.Port())
 	if start, err := netsetup.UnprivilegedPortStart(); err == nil && port >= start {

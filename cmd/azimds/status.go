@@ -102,7 +102,11 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		fmt.Fprintf(&b, "%-11s %s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	field("azimds", "%s, up %s, server %d, holder %d", s.Version, round(now.Sub(s.Since)), s.Server, s.Holder)
-	field("mode", "%s: %s", s.Mode, s.Reason)
+	if s.Kind != "" {
+		field("endpoint", "%s at %s: %s", s.Kind, s.Endpoint, s.Reason)
+	} else {
+		field("mode", "%s: %s", s.Mode, s.Reason)
+	}
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree, s.Others))
 	for i, z := range s.Zones {
 		field(first(i, "zones"), "%s", zoneText(z))

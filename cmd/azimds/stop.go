@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,10 +56,25 @@ func newStop() *cobra.Command {
 // errNoServer says that there is an interception with nobody who can be asked to stop.
 var errNoServer = errors.New("nobody answers: an interception is held here, by azimds net up, and no server runs")
 
+// agentClient talks to the agent that intercepts in this network namespace, else to this user's that has an endpoint instead.
 func agentClient() (*control.Client, error) {
-	path, err := holder.ControlSocket()
+	return clientOf(holder.ControlSocket, holder.AloneSocket)
+}
+
+// clientOf talks to the agent of the first socket that is there.
+func clientOf(first, second func() (string, error)) (*control.Client, error) {
+	path, err := first()
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		other, err := second()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Lstat(other); err == nil {
+			path = other
+		}
 	}
 	return control.NewClient(path), nil
 }

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"azimds/imds"
 	"azimds/imds/control"
+	"azimds/imds/policy"
 	"azimds/imds/token"
 	"azimds/netsetup"
 )
@@ -56,6 +59,46 @@ func (s *server) serving(a *agent, metadata *imds.Server) (metadataServer, error
 		return nil, err
 	}
 	return envServer{metadata, a.env}, nil
+}
+
+// endpointKind is the kind of the endpoint that is served; "" where requests are intercepted.
+func (a *agent) endpointKind() string {
+	if a.env == nil {
+		return ""
+	}
+	return string(a.env.Kind())
+}
+
+// Variables are what selects the endpoint on this machine, and behind each bridge that is served.
+func (a *agent) Variables() (control.VariablesReply, error) {
+	reply := control.VariablesReply{Places: []control.Place{}}
+	if a.env == nil {
+		return reply, nil
+	}
+	place := func(zone string, at netip.AddrPort) error {
+		variables, err := a.env.Variables(at.String(), imds.DefaultIdentity)
+		if err != nil {
+			return err
+		}
+		set := func(name string) bool {
+			return slices.ContainsFunc(variables, func(v imds.Variable) bool { return v.Name == name })
+		}
+		reply.Clear = slices.DeleteFunc(imds.Selecting(), set)
+		reply.Places = append(reply.Places, control.Place{Zone: zone, Address: at.String(), Variables: revealed(variables)})
+		return nil
+	}
+	if err := place(policy.Local, a.offer.Plan.Endpoint); err != nil {
+		return reply, err
+	}
+	for _, z := range a.zones.list() {
+		if z.Problem != "" || len(z.Addresses) == 0 {
+			continue
+		}
+		if err := place(z.Name, netip.AddrPortFrom(z.Addresses[0], a.offer.Plan.Endpoint.Port())); err != nil {
+			return reply, err
+		}
+	}
+	return reply, nil
 }
 
 // tellVariables tells the process that started this one, where it wants to know, the variables for its own children.
@@ -104,8 +147,8 @@ func hidden(told []control.Variable) []imds.Variable {
 	return all
 }
 
-// selected is environ for a program that is to find an endpoint: with its variables, and without those that would lead elsewhere.
-// What a proxy is used for, it is not used for on this machine.
+// selected is environ for a program that is to find an endpoint of this machine: with its variables, and without those that would
+// lead elsewhere. A proxy is passed by.
 func selected(environ []string, variables []imds.Variable) []string {
 	kept := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
@@ -114,5 +157,27 @@ func selected(environ []string, variables []imds.Variable) []string {
 	for _, v := range variables {
 		kept = append(kept, v.Name+"="+v.Value.Reveal())
 	}
-	return kept
+	return passingProxies(kept)
+}
+
+// loopbackHost is where an endpoint is that variables select.
+const loopbackHost = "127.0.0.1"
+
+// passingProxies adds this machine to both spellings of NO_PROXY where a proxy is set: Go alone passes it by unasked. A spelling that
+// is not set gets what the other has, as a client reads one of them.
+func passingProxies(environ []string) []string {
+	values := assigned(environ)
+	if !slices.ContainsFunc(proxies, func(name string) bool { return values[name] != "" }) {
+		return environ
+	}
+	for _, spelling := range [][2]string{{"NO_PROXY", "no_proxy"}, {"no_proxy", "NO_PROXY"}} {
+		name := spelling[0]
+		list := cmp.Or(values[name], values[spelling[1]])
+		if slices.Contains(strings.Split(list, ","), loopbackHost) && values[name] != "" {
+			continue
+		}
+		environ = slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+		environ = append(environ, name+"="+strings.TrimPrefix(list+","+loopbackHost, ","))
+	}
+	return environ
 }

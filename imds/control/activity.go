@@ -13,6 +13,7 @@ type Activity struct {
 	Executable string    `json:"executable,omitempty"`
 	Container  string    `json:"container,omitempty"`
 	Unit       string    `json:"unit,omitempty"`     // of systemd
+	Endpoint   string    `json:"endpoint,omitempty"` // of those that variables select; "" for 169.254.169.254
 	Route      string    `json:"route,omitempty"`    // as in the log: "token", "info" and so on; "" for a refused connection
 	Status     int       `json:"status,omitempty"`   // HTTP; 0 for a refused connection
 	Identity   string    `json:"identity,omitempty"` // kind=value, empty when the client named none

@@ -45,6 +45,8 @@ func askAll(c *Client) {
 	fmt.Printf("status %s %v\n", status.Version, err)
 	reply, err := c.Token(context.Background(), "https://vault.azure.net")
 	fmt.Printf("token %s%s %v\n", reply.AccessToken, reply.Error, err)
+	told, err := c.Variables(context.Background())
+	fmt.Printf("variables %v%s %v\n", told.Places, told.Error, err)
 	nobody := errors.New("enough")
 	err = c.Watch(context.Background(), func(w Watched, _ []byte) error {
 		fmt.Printf("watched %s\n", w.Route)
@@ -89,6 +91,10 @@ func (a *fakeAgent) Pause(length time.Duration) time.Time {
 		return time.Time{}
 	}
 	return expires.Add(length)
+}
+
+func (a *fakeAgent) Variables() (VariablesReply, error) {
+	return VariablesReply{Places: []Place{{"local", "127.0.0.1:1", []Variable{{"MSI_ENDPOINT", "http://127.0.0.1:1/secret"}}}}}, nil
 }
 
 func (a *fakeAgent) Watch() (*Watcher, error) {
@@ -342,7 +348,7 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// The owner gets everything and root everything but a token; another user is hung up on, although the file system lets
+// The owner gets everything and root everything but a token and the variables that select an endpoint; another user is hung up on, although the file system lets
 // them connect, and is told so by the file system where it does not.
 func TestServeIsForTheOwner(t *testing.T) {
 	netns.Root(t)
@@ -362,11 +368,11 @@ func TestServeIsForTheOwner(t *testing.T) {
 		}
 		return string(out)
 	}
-	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
+	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nvariables [{local 127.0.0.1:1 [{MSI_ENDPOINT http://127.0.0.1:1/secret}]}] <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
 		t.Errorf("the owner got:\n%swant:\n%s", got, want)
 	}
 	agent.asked.Store(nil)
-	if got, want := askAs(0), "status 1.2.3 <nil>\ntoken tokens are for uid 4242 alone <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
+	if got, want := askAs(0), "status 1.2.3 <nil>\ntoken tokens are for uid 4242 alone <nil>\nvariables []the variables are for uid 4242 alone <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
 		t.Errorf("root got:\n%swant:\n%s", got, want)
 	}
 	agent.stopped.Store(false)

@@ -34,6 +34,8 @@ type Agent interface {
 	Pause(length time.Duration) time.Time
 	// Stop takes the agent down and returns when the interception is gone.
 	Stop(ctx context.Context) error
+	// Variables are what selects the agent's endpoint, where requests are not intercepted.
+	Variables() (VariablesReply, error)
 	// Watch has a watcher get each activity from now on.
 	Watch() (*Watcher, error)
 }
@@ -117,6 +119,9 @@ func handler(serving context.Context, owner uint32, agent Agent, log *slog.Logge
 			return
 		}
 		reply(w, log, TokenReply{AccessToken: t.Value.Reveal(), ExpiresOn: t.ExpiresOn})
+	})
+	mux.HandleFunc("POST /variables", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, log, variables(r, owner, agent))
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, log, RefreshReply{Dropped: agent.Refresh(r.FormValue("resource"))})

@@ -10,6 +10,7 @@ type Status struct {
 	Server     int        `json:"server_pid"`
 	Holder     int        `json:"holder_pid"`
 	Endpoint   string     `json:"endpoint"`
+	Kind       string     `json:"endpoint_kind,omitempty"` // of one that variables select; "" where requests are intercepted
 	Mode       string     `json:"mode"`
 	Reason     string     `json:"mode_reason"`
 	Plan       []string   `json:"plan"`
@@ -29,12 +30,6 @@ type Status struct {
 	Cached     []Cached   `json:"cached"`
 	Counts     Counts     `json:"counts"`
 	Callers    []Activity `json:"callers"` // the last ones, newest first
-}
-
-// Variable is an environment variable that selects an agent's endpoint. Its value can be a secret: it goes to the owner only.
-type Variable struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
 }
 
 // Owner is whose programs are served.
