@@ -92,7 +92,7 @@ func (e *EnvEndpoint) authorised(r *http.Request) bool {
 		return true
 	}
 	v := r.Header[header]
-	return len(v) == 1 && same(v[0], e.secret) || without("secret")
+	return len(v) == 1 && same(v[0], e.secret)
 }
 
 // hostNames are what clients call an endpoint of this machine: containers know it by the names that engines give it.

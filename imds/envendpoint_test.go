@@ -175,7 +175,9 @@ func TestEndpointSecrets(t *testing.T) {
 
 // swapped is a text with the capitals of one letter the other way round.
 func swapped(s string) string {
-	i := strings.IndexFunc(s, func(r rune) bool { return strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", r) })
+	i := strings.IndexFunc(s, func(r rune) bool {
+		return strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", r)
+	})
 	return s[:i] + string(s[i]^0x20) + s[i+1:]
 }
 

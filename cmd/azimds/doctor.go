@@ -87,8 +87,10 @@ func diagnose(ctx context.Context, p patient) diagnosis {
 	p.checkArc(&d)
 	p.checkAgent(ctx, &d)
 	p.checkClock(ctx, &d)
-	p.checkRoutes(&d)
-	p.checkBackends(ctx, &d)
+	if !alone(p.config) {
+		p.checkRoutes(&d)
+		p.checkBackends(ctx, &d)
+	}
 	p.checkMachine(&d)
 	p.checkEngines(&d)
 	slices.SortStableFunc(d.Findings, func(a, b finding) int {

@@ -56,8 +56,10 @@ func (p patient) checkAgent(ctx context.Context, d *diagnosis) {
 		p.checkStatus(ctx, d, status)
 	case errors.Is(err, control.ErrNoAgent):
 		p.checkCLI(ctx, d)
-		p.checkBridges(ctx, d, control.Status{})
-		p.checkNetwork(ctx, d)
+		if !alone(p.config) {
+			p.checkBridges(ctx, d, control.Status{})
+			p.checkNetwork(ctx, d)
+		}
 	case errors.Is(err, context.DeadlineExceeded): // as under azimds net up without a server
 		told := explain(err)
 		d.found(kindNoServer, told.Hint, "%s", told.Message)
@@ -149,7 +151,9 @@ func (p patient) checkNetwork(ctx context.Context, d *diagnosis) {
 
 // checkMachine looks at what this machine lacks to keep others out, and at what it is.
 func (p patient) checkMachine(d *diagnosis) {
-	p.checkPorts(d)
+	if !alone(p.config) {
+		p.checkPorts(d)
+	}
 	const groups = "whether control groups of version 2 are in use alone"
 	if found, err := caller.OpenCgroups(filepath.Join(p.root, "proc")); err != nil {
 		d.missed(groups, err.Error(), lastResort)

@@ -42,6 +42,7 @@ func (p patient) checkEnvironment(d *diagnosis, v assignments) {
 	endpoints := v.set("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "ARM_MSI_ENDPOINT")
 	secrets := v.set("IDENTITY_HEADER", "MSI_SECRET")
 	switch {
+	case alone(p.config): // they may be azimds's own
 	case len(endpoints) > 0:
 		all := slices.Concat(endpoints, secrets)
 		d.found(kindEndpointVariable, v.unset(all), "%s", v.are(all))

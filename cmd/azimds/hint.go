@@ -118,6 +118,19 @@ func explainNetwork(err error, f *holder.Failure) {
 	}
 }
 
+// explainAlone is explain for an agent that intercepts nothing.
+func explainAlone(err error) holder.Failure {
+	f := explain(err)
+	if e, ok := errors.AsType[*netsetup.InUseError](err); ok {
+		f.Message, f.Hint = e.Error(), "azimds run --endpoint-port 0   # which finds one that is free; azimds env prints it"
+	}
+	if e, ok := errors.AsType[*holder.LockedError](err); ok {
+		f.Message = "another azimds of yours, process " + strconv.Itoa(e.PID) + ", serves an endpoint in this network namespace already"
+		f.Hint = "azimds stop   # or ask that one: azimds env"
+	}
+	return f
+}
+
 // barriers are what keeps the owner's programs from the address by routing. Where they cannot be listed, what failed is said as it is.
 func barriers() []netsetup.Barrier {
 	owner, err := ownerFor("")

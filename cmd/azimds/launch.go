@@ -220,7 +220,7 @@ func (l *launch) aloneOptions(o launchOptions) holder.AloneOptions {
 		Want:     want,
 		Networks: engine.Usual().Networks,
 		Tree:     o.tree,
-		Explain:  explain,
+		Explain:  explainAlone,
 		InTree:   inTree(o.tree, l.server.Process.Pid),
 		Find:     findDialer(),
 		Log:      o.log,

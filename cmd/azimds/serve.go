@@ -227,6 +227,11 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	case <-a.lost: // nothing is intercepted any more: nobody is worth a full drain
 	}
+	if a.env != nil { // there is no janitor then
+		if err := holder.RemoveAlone(offer.Dir); err != nil {
+			s.log.Warn("removing the state folder", "error", err)
+		}
+	}
 	select {
 	case err := <-ended:
 		return err

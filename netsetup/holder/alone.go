@@ -52,6 +52,18 @@ func RunAlone(ctx context.Context, link *Link, o AloneOptions) error {
 	return errors.Join(o.session(ctx, inner, p), p.close())
 }
 
+// RemoveAlone removes the state folder of a [RunAlone] that was killed, unless another lives in it.
+func RemoveAlone(dir string) error {
+	state, err := lockDir(dir)
+	if errors.As(err, new(*LockedError)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return state.Remove()
+}
+
 // alone is what a session without an interception has open.
 type alone struct {
 	AloneOptions
