@@ -102,7 +102,7 @@ func gids(key string, names []string) ([]uint32, error) {
 // that shares the network may have any uid; the server, which knows its control group, turns others away.
 func wanted(c config.Config) (netsetup.Want, error) {
 	if alone(c) {
-		return netsetup.Want{}, errAlone
+		return netsetup.Want{}, &config.Mendable{Err: errAlone, With: runEndpoint(c.Endpoint.Kind)}
 	}
 	a, err := admission(c, 0)
 	if err != nil {

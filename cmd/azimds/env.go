@@ -25,6 +25,9 @@ const dockersHost = "host.docker.internal"
 // errNoVariables says that requests to the running agent need no variables.
 var errNoVariables = errors.New("the azimds that runs here answers at 169.254.169.254, which no variable selects")
 
+// errNoEndpoint says that no agent has an endpoint that variables could select.
+var errNoEndpoint = errors.New("no azimds of yours with an endpoint that variables select runs in this network namespace")
+
 func newEnv() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
@@ -54,6 +57,8 @@ a service. The latter two name the first bridge in zones that is served, or the 
 		defer cancel()
 		reply, err := client.Variables(ctx)
 		switch {
+		case errors.Is(err, control.ErrNoAgent):
+			return errNoEndpoint
 		case err != nil:
 			return err
 		case reply.Error != "":

@@ -24,10 +24,14 @@ func newExec() *cobra.Command {
 starts gets tokens, unless --all is given. COMMAND has this process's environment, standard streams
 and terminal. As root, COMMAND runs as the user who is served.
 
+With --endpoint nothing is intercepted and no root is needed: COMMAND gets variables that select
+another managed identity endpoint, on 127.0.0.1.
+
 Exit code: COMMAND's own, 128+N when signal N ended it, 125 when azimds failed, 126 when COMMAND
 cannot be executed, 127 when there is no such command.`,
 		Example: `  azimds exec -- python app.py
-  azimds exec --credential emulated -- go test ./...`,
+  azimds exec --credential emulated -- go test ./...
+  azimds exec --endpoint app-service -- python app.py`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	addSettings(cmd)

@@ -118,11 +118,16 @@ func explainNetwork(err error, f *holder.Failure) {
 	}
 }
 
-// explainAlone is explain for an agent that intercepts nothing.
-func explainAlone(err error) holder.Failure {
+// runEndpoint is how an agent with an endpoint is started.
+func runEndpoint(kind config.EndpointKind) string {
+	return "azimds run --endpoint " + string(kind)
+}
+
+// explainAlone is explain for an agent that intercepts nothing, and has an endpoint.
+func explainAlone(err error, kind config.EndpointKind) holder.Failure {
 	f := explain(err)
 	if e, ok := errors.AsType[*netsetup.InUseError](err); ok {
-		f.Message, f.Hint = e.Error(), "azimds run --endpoint-port 0   # which finds one that is free; azimds env prints it"
+		f.Message, f.Hint = e.Error(), runEndpoint(kind)+" --endpoint-port 0   # one that is free; azimds env prints it"
 	}
 	if e, ok := errors.AsType[*holder.LockedError](err); ok {
 		f.Message = "another azimds of yours, process " + strconv.Itoa(e.PID) + ", serves an endpoint in this network namespace already"
@@ -166,10 +171,8 @@ func explainAgent(err error, f *holder.Failure) {
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
 		f.Hint = "azimds serve   # or take the interception down: sudo azimds net down"
-	case errors.Is(err, errAlone), errors.Is(err, errNoServe):
-		f.Hint = "azimds run"
-	case errors.Is(err, errNoVariables):
-		f.Hint = "azimds run --endpoint app-service   # instead, where 169.254.169.254 cannot be had"
+	case errors.Is(err, errNoVariables), errors.Is(err, errNoEndpoint):
+		f.Hint = runEndpoint(config.EndpointAppService)
 	case errors.Is(err, errHolderGone):
 		f.Hint = "azimds run"
 	case errors.Is(err, errHolderSilent), errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "waiting for the agent to end"):

@@ -220,7 +220,7 @@ func (l *launch) aloneOptions(o launchOptions) holder.AloneOptions {
 		Want:     want,
 		Networks: engine.Usual().Networks,
 		Tree:     o.tree,
-		Explain:  explainAlone,
+		Explain:  func(err error) holder.Failure { return explainAlone(err, o.config.Endpoint.Kind) },
 		InTree:   inTree(o.tree, l.server.Process.Pid),
 		Find:     findDialer(),
 		Log:      o.log,

@@ -23,6 +23,9 @@ func newRun() *cobra.Command {
 from your own credential, until Ctrl-C or SIGTERM. It starts its network part through sudo;
 the rest stays yours, with your environment. What it changes is undone when it ends.
 
+With --endpoint it intercepts nothing and needs no root: it serves another managed identity
+endpoint on 127.0.0.1, which programs find by the variables that azimds env prints.
+
 On SIGHUP it reads its configuration files anew; one with a mistake in it is refused, and the
 old configuration stays.`,
 		Example: `  azimds run

@@ -70,7 +70,7 @@ func serve(cmd *cobra.Command, o serveOptions) error {
 		return err
 	}
 	if alone(c) && o.linkFD == 0 {
-		return errNoServe
+		return &config.Mendable{Err: errNoServe, With: runEndpoint(c.Endpoint.Kind)}
 	}
 	lines := openLogs(cmd.ErrOrStderr())
 	defer lines.Close()

@@ -6,6 +6,7 @@ func agents() []failure {
 	quiet := append([]string{"AZIMDS_LOG_LEVEL=error"}, emulated...)
 	runs := func(w *world) { w.agent("--credential emulated") }
 	held := func(w *world) { w.stop = w.start(patUID, "sudo azimds net up") }
+	endpoint := func(w *world) { w.agent("--endpoint app-service --credential emulated") }
 	none := func(does string) failure {
 		return failure{name: "no agent for " + does, env: emulated, does: does, mends: does != "azimds stop" && does != "azimds watch"}
 	}
@@ -18,7 +19,15 @@ func agents() []failure {
 		{name: "second holder of another kind", given: held, env: emulated, does: "azimds run"},
 		{name: "cleanup while an agent lives", given: runs, as: rootUID, does: "azimds cleanup"},
 		none("azimds status"), none("azimds token " + vault), none("azimds refresh"), none("azimds watch"),
-		none("azimds stop"),
+		none("azimds stop"), none("azimds env"),
+		{name: "variables of an agent that intercepts", given: runs, env: emulated, does: "azimds env", mends: true},
+		{name: "variables for a zone that is not served", given: endpoint, does: "azimds env --zone docker0"},
+		{name: "somebody else's variables", given: endpoint, as: samUID, env: emulated, does: "azimds env", mends: true},
+		{name: "second agent with an endpoint", given: endpoint, env: emulated, does: "azimds run --endpoint app-service"},
+		{name: "port of an endpoint in use", env: emulated, given: func(w *world) { w.listens("127.0.0.1:41741") },
+			does: "azimds run --endpoint cloud-shell --endpoint-port 41741"},
+		{name: "endpoint for a holder", env: emulated, does: "sudo azimds net up --endpoint app-service"},
+		{name: "endpoint for a server alone", env: emulated, does: "azimds serve --endpoint app-service-2017"},
 		{name: "no holder", env: emulated, does: "azimds serve"},
 		{name: "no server", given: held, env: emulated, does: "azimds status", mends: true},
 		{name: "no server to watch", given: held, env: emulated, does: "azimds watch"},

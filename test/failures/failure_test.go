@@ -199,7 +199,7 @@ func (f failure) follow(w *world, uid int, hint string) string {
 }
 
 // stays matches commands that go on until a signal.
-var stays = regexp.MustCompile(`^(sudo (-u pat )?|su -c ')?azimds (run|serve|net up)( --(mode|shadow|credential|user)|\s+#|$)`)
+var stays = regexp.MustCompile(`^(sudo (-u pat )?|su -c ')?azimds (run|serve|net up)( --(mode|shadow|credential|user|endpoint)|\s+#|$)`)
 
 // hintIn is what a message ends in: the command, or the commands, of its last lines, indented.
 func hintIn(text string) (string, bool) {

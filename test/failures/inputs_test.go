@@ -34,6 +34,9 @@ func inputs() []failure {
 		file("privileged key in a person's file", "mode: loopback\n"),
 		file("tenant and subscription", "tenant: contoso.com\nazure-cli:\n  subscription: test\n"),
 		authority, missing, check,
+		{name: "mode and endpoint", does: "azimds run --mode loopback --endpoint app-service"},
+		{name: "endpoint that is none", does: "azimds run --endpoint msi"},
+		{name: "form of variables that is none", does: "azimds env --shell csh"},
 		{name: "incomplete credential", does: "azimds run --credential client-secret"},
 		{name: "configuration there already", given: configured(good), does: "azimds config init"},
 	}
