@@ -67,11 +67,26 @@ func namespace() (uint64, error) {
 	return st.Ino, nil
 }
 
-// AloneSocket is where the server of an agent without an interception listens for its owner, who is whoever calls.
+// AloneSocket is where the server of an agent without an interception listens for its owner, who is whoever calls: one that they
+// have started themselves, else one that root has for them.
 func AloneSocket() (string, error) {
 	dir, err := AloneDir("")
-	return filepath.Join(dir, controlFile), err
+	if err != nil {
+		return "", err
+	}
+	own := filepath.Join(dir, controlFile)
+	if _, err := os.Lstat(own); err == nil || topOf(dir) == runDir {
+		return own, nil
+	}
+	roots := filepath.Join(runDir, filepath.Base(filepath.Dir(dir)), aloneInstance, controlFile)
+	if _, err := os.Lstat(roots); err == nil {
+		return roots, nil
+	}
+	return own, nil
 }
+
+// aloneInstance is the name of an agent's folder that intercepts nothing.
+const aloneInstance = "endpoint"
 
 // AloneDir is the state folder of an agent without an interception. There may be several in a network namespace: the one that
 // commands talk to has no name, and others are told apart by theirs.
@@ -89,7 +104,7 @@ func AloneDir(name string) (string, error) {
 			return "", err
 		}
 	}
-	instance := "endpoint"
+	instance := aloneInstance
 	if name != "" {
 		instance += "-" + name
 	}

@@ -273,6 +273,47 @@ func TestEndpointRootAlone(t *testing.T) {
 	}
 }
 
+// TestEndpointOfRoots wants root able to start an agent for somebody, who then asks for the variables and is served, and nobody else.
+func TestEndpointOfRoots(t *testing.T) {
+	netns.Root(t)
+	ns := netns.New(t)
+	a := startAgent(t, ns, nil, "--endpoint", "app-service", "--credential", "emulated")
+	confined(t, a, ownerUID)
+	vars := variables(t, ns, "--zone", "local")
+	for uid, want := range map[uint32]bool{ownerUID: true, strangerUID: false, 0: false} {
+		out, code := asked(t, ns, uid, curl(), vars)
+		if got := code == 0 && strings.Contains(out, `"access_token"`); got != want {
+			t.Errorf("uid %d got %d: %s", uid, code, out)
+		}
+	}
+	if out, code := azimds(t, ns, "env"); code == 0 || strings.Contains(out, "export") {
+		t.Errorf("root was told the variables: %d, %s", code, out)
+	}
+	a.Stop()
+}
+
+// TestEndpointOtherUsers wants a user who is named served only where programs are admitted that an agent without privilege may not
+// look at: they could be relays.
+func TestEndpointOtherUsers(t *testing.T) {
+	netns.Root(t)
+	for _, relays := range []bool{false, true} {
+		ns := netns.New(t)
+		args := []string{"--allow-users", fmt.Sprint(strangerUID)}
+		if relays {
+			args = append(args, "--allow-relays", "['*']")
+		}
+		a := endpointAgent(t, ns, "app-service", args...)
+		vars := variables(t, ns, "--zone", "local")
+		for uid, want := range map[uint32]bool{ownerUID: true, strangerUID: relays, 0: false} {
+			out, code := asked(t, ns, uid, curl(), vars)
+			if got := code == 0 && strings.Contains(out, `"access_token"`); got != want {
+				t.Errorf("relays %v: uid %d got %d: %s\n%s", relays, uid, code, out, a.Said)
+			}
+		}
+		a.Stop()
+	}
+}
+
 // TestEndpointZone wants a container behind a bridge that is named served at the bridge's address, with the secret; not one behind
 // another bridge, and not a process of this machine's by that way.
 func TestEndpointZone(t *testing.T) {
