@@ -184,6 +184,9 @@ func TestPlanValidate(t *testing.T) {
 		{"option", bridging("-j"), `checking bridge "-j": it is no device's name`},
 		{"long name", bridging("abcdefghijklmnop"), `checking bridge "abcdefghijklmnop": it is longer than any device's name`},
 		{"longest name", bridging("abcdefghijklmno"), ""},
+		{"no interception", Plan{Mode: None, Endpoint: netip.MustParseAddrPort("127.0.0.1:41741"), Backend: netip.MustParseAddrPort("127.0.0.1:41741")}, ""},
+		{"no interception of the service's address", with(loopbackPlan, func(p *Plan) { p.Mode = None }),
+			`checking endpoint "169.254.169.254:80": mode "none" listens on 127.0.0.1, on the endpoint itself`},
 		{"auto", with(loopbackPlan, func(p *Plan) { p.Mode = Auto }), `checking mode "auto": not one of "iptables", "loopback", "dummy"`},
 	}
 	for _, tt := range tests {

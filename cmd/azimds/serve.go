@@ -202,6 +202,7 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	a.zones = newZones(failing, served, s.log)
+	a.zones.moves = a.env != nil
 	accepting, quit := context.WithCancel(failing)
 	defer quit()
 	a.endpoint = &endpoint{ctx: accepting, quit: quit, group: group, serve: served.Serve, log: s.log}

@@ -22,6 +22,8 @@ type zones struct {
 	ctx   context.Context // ends when the agent does
 	serve zoneServer
 	log   *slog.Logger
+	// moves says that a listener is on the bridge's first address, and another one with another address.
+	moves bool
 
 	running sync.WaitGroup
 	mu      sync.Mutex
@@ -60,7 +62,7 @@ func (z *zones) follow(m holder.Message, files []*os.File) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	known := z.known[b.Name]
-	if known != nil && known.served && len(files) == 1 && known.bridge.Load().Index == b.Index {
+	if known != nil && known.served && len(files) == 1 && known.bridge.Load().Index == b.Index && !z.moved(known, b) {
 		known.bridge.Store(b) // its addresses have changed
 		return nil
 	}
@@ -78,6 +80,12 @@ func (z *zones) follow(m holder.Message, files []*os.File) error {
 		z.known[b.Name] = stopped(b)
 	}
 	return nil
+}
+
+// moved tells whether a listener that came is on another address than the one before.
+func (z *zones) moved(known *zone, b *holder.Zone) bool {
+	was := known.bridge.Load().Addresses
+	return z.moves && (len(was) == 0 || len(b.Addresses) == 0 || was[0] != b.Addresses[0])
 }
 
 func stopped(b *holder.Zone) *zone {

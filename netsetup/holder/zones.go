@@ -120,7 +120,7 @@ func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 		was, known := z.open[b.Name]
 		now := &openZone{Zone: Zone{Name: b.Name, Network: z.networks.names[b.Name], Index: b.Index, Subnets: b.Subnets, Addresses: b.Addresses, Problem: b.Problem}}
 		switch {
-		case known && was.file != nil && was.Index == b.Index && b.Problem == "": // other addresses at most
+		case known && was.file != nil && was.Index == b.Index && b.Problem == "" && !z.moved(was, b): // other addresses at most
 			now.file = was.file
 		case known:
 			z.shut(was)
@@ -138,6 +138,11 @@ func (z *zones) match(ctx context.Context, bridges []netsetup.Bridge) {
 		delete(z.open, name)
 		z.tell(&openZone{Zone: Zone{Name: name, Network: was.Network, Index: was.Index, Gone: true}})
 	}
+}
+
+// moved tells whether a listener is on an address that is the bridge's first no longer, where it matters.
+func (z *zones) moved(was *openZone, b netsetup.Bridge) bool {
+	return z.plan.Mode == netsetup.None && (len(was.Addresses) == 0 || was.Addresses[0] != b.Addresses[0])
 }
 
 // listen opens a zone's listener, or says what keeps it from being.

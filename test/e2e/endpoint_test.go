@@ -352,5 +352,15 @@ func TestEndpointZone(t *testing.T) {
 	if ask(inside, 0, variables(t, ns, "--zone", "local")) {
 		t.Error("the container got a token at 127.0.0.1")
 	}
+	ns.Run(t, "sh", "-ec", "ip addr add 10.98.0.1/24 dev brz0; ip addr del 10.99.0.1/24 dev brz0")
+	inside.Run(t, "sh", "-ec", "ip addr add 10.98.0.2/24 dev eth0")
+	for deadline := time.Now().Add(agent.Patience); !strings.HasPrefix(variables(t, ns)[0], "IDENTITY_ENDPOINT=http://10.98.0.1:"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("azimds env says %q", variables(t, ns))
+		}
+	}
+	if !ask(inside, 0, variables(t, ns)) {
+		t.Errorf("the container got no token at the bridge's new address:\n%s", a.Said)
+	}
 	a.Stop()
 }
