@@ -27,8 +27,12 @@ func holdAlone(ctx context.Context, end *os.File, o holder.AloneOptions) error {
 func (l *launch) aloneOptions(o launchOptions) holder.AloneOptions {
 	var want netsetup.Want
 	want.Bridges, want.Networks = bridges(o.config)
+	owner := l.owner
+	if owner.UID == uint32(os.Getuid()) {
+		owner.GID = uint32(os.Getgid()) // the group in force: that of docker run --user UID is root's
+	}
 	return holder.AloneOptions{
-		Owner:    l.owner,
+		Owner:    owner,
 		Name:     o.name,
 		Port:     uint16(o.config.Endpoint.Port),
 		Want:     want,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"azimds/config"
 	"azimds/imds/control"
 	"azimds/imds/policy"
 	"azimds/netsetup/holder"
@@ -43,7 +44,7 @@ a service. The latter two name the first bridge in zones that is served, or the 
 		Args: cobra.NoArgs,
 	}
 	shell := cmd.Flags().String("shell", shells[0], "form of the lines: "+strings.Join(shells, ", "))
-	zone := cmd.Flags().String("zone", "", "for whom: local, or a bridge (default: see azimds env --help)")
+	zone := cmd.Flags().String("zone", "", "for whom: local, a bridge or network:NAME (default: see azimds env --help)")
 	complete(cmd, "shell", cobra.FixedCompletions(shells, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if !slices.Contains(shells, *shell) {
@@ -80,7 +81,7 @@ func placeFor(places []control.Place, shell, zone string) (control.Place, error)
 	inContainer := shell == "docker" || shell == "compose"
 	if zone != "" {
 		for _, p := range places {
-			if p.Zone == zone {
+			if p.Zone == zone || p.Network != "" && config.NetworkPrefix+p.Network == zone {
 				return p, nil
 			}
 		}

@@ -88,7 +88,7 @@ func explainNetwork(err error, f *holder.Failure) {
 		f.Hint = "azimds run --shadow-metadata"
 	case errors.Is(err, netsetup.ErrNotPermitted):
 		f.Message = "root may not change the network here: it has no CAP_NET_ADMIN, as in a container that was not given it"
-		f.Hint = "docker run --cap-add NET_ADMIN …"
+		f.Hint = "docker run --cap-add NET_ADMIN …   # or without it: azimds exec --endpoint app-service -- COMMAND"
 	case errors.Is(err, netsetup.ErrNoIPTables):
 		f.Message = "mode iptables needs the program iptables, and it was not found in /usr/sbin, /sbin, /usr/bin or /bin, nor as root's own in PATH"
 		f.Hint = "azimds run --mode loopback   # or install it: apt-get install iptables"

@@ -75,7 +75,7 @@ func (a *agent) Variables() (control.VariablesReply, error) {
 	if a.env == nil {
 		return reply, nil
 	}
-	place := func(zone string, at netip.AddrPort) error {
+	place := func(zone, network string, at netip.AddrPort) error {
 		variables, err := a.env.Variables(at.String(), imds.DefaultIdentity)
 		if err != nil {
 			return err
@@ -84,17 +84,17 @@ func (a *agent) Variables() (control.VariablesReply, error) {
 			return slices.ContainsFunc(variables, func(v imds.Variable) bool { return v.Name == name })
 		}
 		reply.Clear = slices.DeleteFunc(imds.Selecting(), set)
-		reply.Places = append(reply.Places, control.Place{Zone: zone, Address: at.String(), Variables: revealed(variables)})
+		reply.Places = append(reply.Places, control.Place{Zone: zone, Network: network, Address: at.String(), Variables: revealed(variables)})
 		return nil
 	}
-	if err := place(policy.Local, a.offer.Plan.Endpoint); err != nil {
+	if err := place(policy.Local, "", a.offer.Plan.Endpoint); err != nil {
 		return reply, err
 	}
 	for _, z := range a.zones.list() {
 		if z.Problem != "" || len(z.Addresses) == 0 {
 			continue
 		}
-		if err := place(z.Name, netip.AddrPortFrom(z.Addresses[0], a.offer.Plan.Endpoint.Port())); err != nil {
+		if err := place(z.Name, z.Network, netip.AddrPortFrom(z.Addresses[0], a.offer.Plan.Endpoint.Port())); err != nil {
 			return reply, err
 		}
 	}

@@ -94,7 +94,7 @@ func (a *fakeAgent) Pause(length time.Duration) time.Time {
 }
 
 func (a *fakeAgent) Variables() (VariablesReply, error) {
-	return VariablesReply{Places: []Place{{"local", "127.0.0.1:1", []Variable{{"MSI_ENDPOINT", "http://127.0.0.1:1/secret"}}}}}, nil
+	return VariablesReply{Places: []Place{{"local", "", "127.0.0.1:1", []Variable{{"MSI_ENDPOINT", "http://127.0.0.1:1/secret"}}}}}, nil
 }
 
 func (a *fakeAgent) Watch() (*Watcher, error) {
@@ -368,7 +368,7 @@ func TestServeIsForTheOwner(t *testing.T) {
 		}
 		return string(out)
 	}
-	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nvariables [{local 127.0.0.1:1 [{MSI_ENDPOINT http://127.0.0.1:1/secret}]}] <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
+	if got, want := askAs(owner), "status 1.2.3 <nil>\ntoken secret <nil>\nvariables [{local  127.0.0.1:1 [{MSI_ENDPOINT http://127.0.0.1:1/secret}]}] <nil>\nwatched token\nwatch enough\nstop <nil>\n"; got != want {
 		t.Errorf("the owner got:\n%swant:\n%s", got, want)
 	}
 	agent.asked.Store(nil)

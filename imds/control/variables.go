@@ -16,7 +16,8 @@ type Variable struct {
 
 // Place is where an agent's endpoint is, and what selects it there.
 type Place struct {
-	Zone      string     `json:"zone"` // "local", or a bridge's name
+	Zone      string     `json:"zone"`              // "local", or a bridge's name
+	Network   string     `json:"network,omitempty"` // of a container engine, where the bridge was named by that
 	Address   string     `json:"address"`
 	Variables []Variable `json:"variables"`
 }

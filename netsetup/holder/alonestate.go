@@ -60,12 +60,19 @@ func personsDir() (string, error) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && private(dir) == nil {
 		return filepath.Join(dir, "azimds"), nil
 	}
-	dir := filepath.Join(os.TempDir(), "azimds-"+strconv.Itoa(os.Geteuid()))
+	parent := os.TempDir()
+	if unix.Access(parent, unix.W_OK|unix.X_OK) != nil { // an image from scratch has none
+		parent = sharedMemory
+	}
+	dir := filepath.Join(parent, "azimds-"+strconv.Itoa(os.Geteuid()))
 	if err := private(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	return dir, nil
 }
+
+// sharedMemory is a folder that everybody can write, and that containers have (shm_overview(7)).
+const sharedMemory = "/dev/shm"
 
 // errNotPrivate says that others than this process's user decide what is in a folder.
 var errNotPrivate = errors.New("it is not a folder of this user's alone")
