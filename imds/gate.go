@@ -123,13 +123,10 @@ func (s *Server) identifyLocal(c *net.TCPConn, dialed netip.AddrPort) (caller.Ca
 // screened finds out the rest about the caller of an admitted connection, or resets it. Of whom a loud line speaks and was refused
 // before anything was found of its process, that is looked for.
 func (s *Server) screened(c *conn) error {
-	if s.screen == nil {
-		return nil
-	}
-	detail, err := s.screen(c.gone, c.caller)
+	detail, err := s.look(c)
 	c.detail = detail
 	switch {
-	case err == nil || c.madeRoom():
+	case err == nil || c.madeRoom() || errors.Is(err, errPassedOn):
 		return err
 	case left(c.TCPConn, c.caller, err):
 		s.letGo(c.TCPConn, err)
@@ -142,6 +139,26 @@ func (s *Server) screened(c *conn) error {
 	s.reject(c.TCPConn)
 	s.refused(c, c.env, c.caller, detail, err, loud)
 	return err
+}
+
+// errPassedOn ends a connection here that another server goes on with.
+var errPassedOn = errors.New("another server has the connection")
+
+// look finds out whose a connection is, unless that is for another server to do.
+func (s *Server) look(c *conn) (caller.Detail, error) {
+	if s.passOn != nil {
+		passed, err := s.passOn(c.caller, c.TCPConn)
+		if err != nil {
+			return caller.Detail{}, err
+		}
+		if passed {
+			return caller.Detail{}, errPassedOn
+		}
+	}
+	if s.screen == nil {
+		return caller.Detail{}, nil
+	}
+	return s.screen(c.gone, c.caller)
 }
 
 // clientOf is the address a connection comes from; zero when it is closed.

@@ -33,6 +33,9 @@ type Options struct {
 	// up the next connection, so it goes by what the kernel said and what is in memory. An error that wraps a [*policy.Refusal] says, too, what
 	// would admit the caller.
 	Admit func(caller.Caller) error
+	// PassOn passes a connection that was admitted, of which no byte has been read, on to another server, whose its client is, and says
+	// that it has: then this one closes its copy and says nothing. An error refuses the caller. It may take its time, as Screen may. Nil passes none on.
+	PassOn func(c caller.Caller, conn *net.TCPConn) (bool, error)
 	// Screen looks closer at a caller that was admitted, and may refuse it like Admit: it may read files and take its time, and
 	// comes before the first byte is read. What it found out goes to Allow, the log and the events, also beside an error. One that
 	// wraps [caller.ErrUnknown] says that something was not found which a client that has gone takes with it: of such a one
@@ -77,6 +80,7 @@ type Server struct {
 	dialed  func(*net.TCPConn) (netip.AddrPort, error)
 	callers CallerResolver
 	admit   func(caller.Caller) error
+	passOn  func(caller.Caller, *net.TCPConn) (bool, error)
 	screen  func(<-chan struct{}, caller.Caller) (caller.Detail, error)
 	allow   func(caller.Caller, caller.Detail, token.Request) (token.Request, error)
 	owner   func(caller.Caller) bool
@@ -108,7 +112,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		dialed: o.Dialed, callers: o.Callers, admit: o.Admit, source: o.Source, can: o.Available, ours: o.Ours, issuer: o.Issuer,
 		log: o.Log, observe: o.Observe, now: o.Now, limits: o.Limits.withDefaults(),
-		screen: o.Screen, describe: o.Describe, allow: o.Allow, owner: o.Owner,
+		passOn: o.PassOn, screen: o.Screen, describe: o.Describe, allow: o.Allow, owner: o.Owner,
 	}
 	s.places.limit, s.places.ebbed = s.limits.Connections, o.Ebbed
 	if s.allow == nil {
