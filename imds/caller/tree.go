@@ -53,6 +53,25 @@ func Descends(procRoot string, pid, root int, except ...int) (bool, error) {
 	return slices.Contains(descendants(processes, root, except), pid), nil
 }
 
+// Ancestors lists process pid and what it descends from, the nearest first. What cannot be read ends the list. procRoot is where
+// proc(5) is mounted.
+func Ancestors(procRoot string, pid int) []int {
+	var list []int
+	for pid > 0 && !slices.Contains(list, pid) { // a number may have become another process's meanwhile
+		list = append(list, pid)
+		stat, err := os.ReadFile(filepath.Join(procRoot, strconv.Itoa(pid), "stat"))
+		if err != nil {
+			break
+		}
+		p, err := parseStat(stat)
+		if err != nil {
+			break
+		}
+		pid = p.parent
+	}
+	return list
+}
+
 // findInTree looks once; pid 0 is no process. changed says that processes came or went meanwhile, so that one in the tree
 // may have been missed.
 func findInTree(procRoot, link string, root int, except []int) (pid int, changed bool, err error) {

@@ -54,6 +54,20 @@ func (p fakeProc) addStat(pid int, stat string, fds ...string) {
 	}
 }
 
+func TestAncestors(t *testing.T) {
+	p := newFakeProc(t)
+	p.add(1, 0, "init")
+	p.add(50, 1, "azimds exec")
+	p.add(60, 50, "sh)")
+	p.add(70, 71, "one of a circle")
+	p.add(71, 70, "the other")
+	for pid, want := range map[int][]int{60: {60, 50, 1}, 1: {1}, 70: {70, 71}, 99: {99}, 0: nil} {
+		if got := Ancestors(p.dir, pid); !slices.Equal(got, want) {
+			t.Errorf("the ancestors of %d are %v, want %v", pid, got, want)
+		}
+	}
+}
+
 func TestInTree(t *testing.T) {
 	p := newFakeProc(t)
 	p.add(1, 0, "init", "/dev/null", "socket:[10]")
