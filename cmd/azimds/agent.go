@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -26,13 +27,15 @@ const rememberedCallers = 10
 // agent is what the metadata endpoint, the control socket and the link to the holder have in common.
 type agent struct {
 	*server
-	offer    *holder.Offer
+	offered  atomic.Pointer[holder.Offer] // what the holder has: another holder's plan may come
+	guests   guests
 	since    time.Time
 	supply   atomic.Pointer[supply]
 	keeper   *gatekeeper
 	endpoint *endpoint
 	env      *imds.EnvEndpoint // nil where requests are intercepted
 	zones    *zones
+	control  func(*net.UnixListener) // serves on a control socket
 
 	children atomic.Int64 // programs that this process started and that may be running
 
@@ -54,6 +57,8 @@ type agent struct {
 
 	readied   atomic.Bool // the holder's own probe has been answered
 	releasing sync.Once
+	telling   sync.Once
+	told      chan struct{} // closed when the holder wants this process to stop
 	stopped   chan struct{} // closed when the holder has taken the interception down
 	lost      chan struct{} // closed when the link is gone
 }
@@ -68,9 +73,10 @@ func newAgent(s *server, offer *holder.Offer) (*agent, error) {
 		return nil, err
 	}
 	a := &agent{
-		server: s, offer: offer, since: time.Now(), asks: map[uint64]chan holder.Message{},
-		stopped: make(chan struct{}), lost: make(chan struct{}),
+		server: s, since: time.Now(), asks: map[uint64]chan holder.Message{},
+		stopped: make(chan struct{}), lost: make(chan struct{}), told: make(chan struct{}),
 	}
+	a.offered.Store(offer)
 	if a.keeper, err = newGatekeeper("/proc", offer.Owner, admission, policy, s.config.Limits.Rate); err != nil {
 		return nil, err
 	}
@@ -86,6 +92,9 @@ func newAgent(s *server, offer *holder.Offer) (*agent, error) {
 	return a, nil
 }
 
+// offer is what the holder has, now.
+func (a *agent) offer() *holder.Offer { return a.offered.Load() }
+
 // admit says who may talk to the metadata endpoint, as far as the kernel tells at once. The holder's own connection is known by
 // its socket, and what the kernel says of it goes back to the holder.
 func (a *agent) admit(c caller.Caller) error {
@@ -95,7 +104,7 @@ func (a *agent) admit(c caller.Caller) error {
 		if err := a.link.Send(holder.Message{Kind: holder.KindSeen, UID: c.UID}); err != nil {
 			return err
 		}
-		if c.UID == a.offer.Owner.UID {
+		if c.UID == a.offer().Owner.UID {
 			return nil
 		}
 	}
@@ -128,7 +137,7 @@ func (a *agent) find(c caller.Caller) (caller.Process, bool) {
 
 // inTree tells whether a socket belongs to the command's process tree. Where this process may not look, the holder does.
 func (a *agent) inTree(inode uint64) (bool, error) {
-	ok, err := inTree(a.offer.Tree, os.Getpid())(inode)
+	ok, err := inTree(a.offer().Tree, os.Getpid())(inode)
 	if ok || err == nil {
 		return ok, nil
 	}
@@ -206,6 +215,8 @@ func (a *agent) act(m holder.Message) (done bool, err error) {
 		return false, a.ready()
 	case holder.KindAnswer:
 		a.deliver(m)
+	case holder.KindStop:
+		a.telling.Do(func() { close(a.told) })
 	case holder.KindFailed:
 		if m.Failure != nil {
 			close(a.lost)
@@ -248,10 +259,10 @@ func (a *agent) ready() error {
 func (a *agent) serviceStatus() string {
 	if a.env != nil {
 		return fmt.Sprintf("answers at %s for %s, endpoint %s, credential %s",
-			a.offer.Plan.Endpoint, a.offer.Owner, a.env.Kind(), a.supply.Load().config.Credential)
+			a.offer().Plan.Endpoint, a.offer().Owner, a.env.Kind(), a.supply.Load().config.Credential)
 	}
 	return fmt.Sprintf("answers at %s for %s, mode %s, credential %s",
-		a.offer.Plan.Endpoint, a.offer.Owner, a.offer.Plan.Mode, a.supply.Load().config.Credential)
+		a.offer().Plan.Endpoint, a.offer().Owner, a.offer().Plan.Mode, a.supply.Load().config.Credential)
 }
 
 // living returns when no other goroutine holds the agent's state for ever.
@@ -260,9 +271,13 @@ func (a *agent) living() {
 	defer a.mu.Unlock()
 }
 
-// release asks the holder, once, to take the interception down.
+// release asks the holder, once, to take the interception down, or to have a guest go on with it: then nobody is accepted here any
+// more, and who has been is answered as long as the holder can be asked about them.
 func (a *agent) release() {
 	a.releasing.Do(func() {
+		if a.guests.any() {
+			a.endpoint.end()
+		}
 		if err := a.link.Send(holder.Message{Kind: holder.KindStop}); err != nil {
 			a.log.Debug("asking the holder to stop", "error", err)
 		}
@@ -284,8 +299,8 @@ func (a *agent) Stop(ctx context.Context) error {
 
 // Token gets a token as a client of the metadata endpoint would, for a process that may be one.
 func (a *agent) Token(ctx context.Context, pid int, r token.Request) (token.Token, error) {
-	if a.offer.Tree != 0 {
-		ok, err := caller.Descends("/proc", pid, a.offer.Tree, os.Getpid())
+	if a.offer().Tree != 0 {
+		ok, err := caller.Descends("/proc", pid, a.offer().Tree, os.Getpid())
 		if err != nil {
 			return token.Token{}, err
 		}
@@ -319,14 +334,18 @@ func (a *agent) Watch() (*control.Watcher, error) { return a.hub.Watch() }
 // for which it starts programs of iptables.
 const (
 	askLimit    = 2 * time.Second
+	whoseLimit  = 5 * time.Second // it asks guests in turn, and lets one go that does not answer in 4 s
 	reportLimit = 10 * time.Second
 )
 
 // ask puts a question to the holder and waits for the answer.
 func (a *agent) ask(ctx context.Context, m holder.Message) (holder.Message, error) {
 	limit := askLimit
-	if m.Kind == holder.KindAsk && m.Inode == 0 {
+	switch {
+	case m.Kind == holder.KindAsk && m.Inode == 0:
 		limit = reportLimit
+	case m.Kind == holder.KindWhose:
+		limit = whoseLimit
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -40,10 +40,12 @@ func linked(t *testing.T, m *machine) (*agent, *holder.Link) {
 			t.Error(err)
 		}
 	})
-	return &agent{
-		server: &server{link: ours, log: slog.New(slog.DiscardHandler)}, offer: &holder.Offer{Owner: m.owner}, keeper: m.gatekeeper,
+	a := &agent{
+		server: &server{link: ours, log: slog.New(slog.DiscardHandler)}, keeper: m.gatekeeper,
 		asks: map[uint64]chan holder.Message{}, stopped: make(chan struct{}), lost: make(chan struct{}),
-	}, theirs
+	}
+	a.offered.Store(&holder.Offer{Owner: m.owner})
+	return a, theirs
 }
 
 // receive is the next message of a kind.

@@ -24,18 +24,18 @@ func (a *agent) announce() error {
 	}
 	credential := a.supply.Load().credential
 	account := credential.account(context.Background())
-	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer.Plan.Endpoint)
+	fmt.Fprintf(&b, "azimds answers at %s\n", a.offer().Plan.Endpoint)
 	if a.env != nil {
-		field("endpoint", "%s: %s", a.env.Kind(), a.offer.Reason)
+		field("endpoint", "%s: %s", a.env.Kind(), a.offer().Reason)
 	} else {
-		field("mode", "%s: %s", a.offer.Plan.Mode, a.offer.Reason)
+		field("mode", "%s: %s", a.offer().Plan.Mode, a.offer().Reason)
 	}
 	field("credential", "%s", credential.describe())
 	field("account", "%s", accountText(account))
 	if account.Tenant != "" {
 		field("tenant", "%s", account.Tenant)
 	}
-	field("for", "%s", servedText(a.offer.Owner.Name, a.offer.Owner.UID, a.offer.Tree, othersServed(a.config)))
+	field("for", "%s", servedText(a.offer().Owner.Name, a.offer().Owner.UID, a.offer().Tree, othersServed(a.config)))
 	if a.env != nil {
 		field("select", `eval "$(azimds env)"`)
 	} else {

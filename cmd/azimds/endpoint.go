@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"azimds/imds/caller"
+	"azimds/netsetup"
 	"azimds/netsetup/holder"
 )
 
@@ -37,6 +39,9 @@ func (e *endpoint) begin(ln net.Listener) {
 	before := e.stop
 	ctx, stop := context.WithCancel(e.ctx)
 	e.stop = stop
+	if _, ok := ln.(*holder.Inlet); ok { // who has come by it stays, also when nobody comes by it any more
+		e.stop = nil
+	}
 	e.all.Add(1)
 	e.group.Go(func() error {
 		defer e.all.Done()
@@ -60,26 +65,47 @@ func (e *endpoint) follow(files []*os.File) error {
 	if len(files) != 1 {
 		return fmt.Errorf("taking another listener: the holder sent %d files", len(files))
 	}
-	ln, err := net.FileListener(files[0])
+	ln, err := holder.OpenListener(files[0])
 	if err != nil {
 		return fmt.Errorf("opening the endpoint's new listener: %w", err)
-	}
-	if _, ok := ln.(*net.TCPListener); !ok {
-		return errors.Join(errors.New("opening the endpoint's new listener: it is no TCP socket"), ln.Close())
 	}
 	e.log.Debug("the endpoint has another listener")
 	e.begin(ln)
 	return nil
 }
 
-// listen acts on what comes with a listener.
+// listen acts on what comes with a file.
 func (a *agent) listen(m holder.Message, files []*os.File) error {
 	switch m.Kind {
 	case holder.KindZone:
 		return a.zones.follow(m, files)
+	case holder.KindGuest:
+		return a.noteGuest(m, files)
 	case holder.KindEndpoint:
-		return a.endpoint.follow(files)
+		return a.follow(m, files)
 	default:
 		return nil
 	}
+}
+
+// follow goes on with another listener, and where another holder has come, with what that has.
+func (a *agent) follow(m holder.Message, files []*os.File) error {
+	if m.Offer != nil && len(files) == 2 {
+		ln, err := openControl(files[1])
+		if err != nil {
+			return err
+		}
+		a.offered.Store(m.Offer)
+		a.control(ln)
+		files = files[:1]
+	}
+	return a.endpoint.follow(files)
+}
+
+// dialed is what a connection's client dialled, in the mode that there is.
+func (a *agent) dialed(c *net.TCPConn) (netip.AddrPort, error) {
+	if a.offer().Plan.Mode == netsetup.IPTables {
+		return caller.OriginalDst(c)
+	}
+	return caller.LocalAddr(c)
 }

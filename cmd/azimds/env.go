@@ -50,7 +50,7 @@ a service. The latter two name the first bridge in zones that is served, or the 
 		if !slices.Contains(shells, *shell) {
 			return usage(cmd, fmt.Errorf("--shell is %q, must be one of %s", *shell, strings.Join(shells, ", ")))
 		}
-		client, err := clientOf(holder.AloneSocket, holder.ControlSocket)
+		client, err := clientOf(holder.AloneSocket, controlSocket)
 		if err != nil {
 			return err
 		}

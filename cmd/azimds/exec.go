@@ -24,6 +24,9 @@ func newExec() *cobra.Command {
 starts gets tokens, unless --all is given. COMMAND has this process's environment, standard streams
 and terminal. As root, COMMAND runs as the user who is served.
 
+Beside azimds run, and beside other commands of azimds exec, each of the same user, COMMAND has tokens
+from its own credential; of two commands one of which runs in the other, the inner one.
+
 With --endpoint nothing is intercepted and no root is needed: COMMAND gets variables that select
 another managed identity endpoint, on 127.0.0.1.
 

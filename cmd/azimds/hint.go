@@ -163,11 +163,20 @@ func explainAgent(err error, f *holder.Failure) {
 	if e, ok := errors.AsType[*holder.LockedError](err); ok {
 		f.Message = "another azimds, process " + strconv.Itoa(e.PID) + ", intercepts in this network namespace already"
 		f.Hint = "azimds stop   # or: azimds status"
-		if !agentAnswers() {
+		switch {
+		case e.Owner != nil:
+			f.Message += ", for " + e.Owner.String() + ", and lets in nobody else's command"
+			f.Hint = "sudo azimds stop   # or: sudo azimds status"
+		case e.Mode != "":
+			f.Message += ", in mode " + string(e.Mode) + ", which is also that of an azimds exec beside it"
+			f.Hint = "azimds status   # and leave --mode away"
+		case !agentAnswers():
 			f.Hint = "sudo azimds net down"
 		}
 	}
 	switch {
+	case errors.Is(err, holder.ErrHostSilent):
+		f.Hint = "azimds serve   # or take the interception down: sudo azimds net down"
 	case errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "asking the agent"):
 		f.Message = "the agent does not answer; under azimds net up that means that no server runs"
 		f.Hint = "azimds serve   # or take the interception down: sudo azimds net down"

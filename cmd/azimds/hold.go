@@ -75,6 +75,7 @@ func holdHere(cmd *cobra.Command, tree int) error {
 		Explain:    explain,
 		InTree:     inTree(tree),
 		Networks:   engine.Usual().Networks,
+		Mine:       inTree(tree),
 		Find:       findProcess(),
 		Stderr:     adoptStderr,
 		Log:        lines.logger(c.Log.Format, c.Log.Level),

@@ -152,6 +152,7 @@ func (l *launch) holderOptions(o launchOptions, want netsetup.Want) holder.Optio
 		Explain:     explain,
 		InTree:      inTree(o.tree, server),
 		Networks:    engine.Usual().Networks,
+		Mine:        inTree(o.tree),
 		Find:        findProcess(),
 		Log:         o.log,
 		After:       stopHere,

@@ -18,10 +18,11 @@ func (a *agent) Status(ctx context.Context) (control.Status, error) {
 	supply := a.supply.Load()
 	s := control.Status{
 		Version: v, Since: a.since, Cached: []control.Cached{}, Callers: []control.Activity{}, Zones: a.zoneStates(), Notes: a.notes(), Others: othersServed(a.config),
-		Owner:  control.Owner{UID: a.offer.Owner.UID, Name: a.offer.Owner.Name},
-		Server: os.Getpid(), Holder: a.offer.Holder,
-		Endpoint: a.offer.Plan.Endpoint.String(), Kind: a.endpointKind(), Mode: string(a.offer.Plan.Mode), Reason: a.offer.Reason,
-		Plan: planLines(a.offer.Plan), Tree: a.offer.Tree,
+		Owner:  control.Owner{UID: a.offer().Owner.UID, Name: a.offer().Owner.Name},
+		Server: os.Getpid(), Holder: a.offer().Holder,
+		Endpoint: a.offer().Plan.Endpoint.String(), Kind: a.endpointKind(), Mode: string(a.offer().Plan.Mode), Reason: a.offer().Reason,
+		Plan: planLines(a.offer().Plan), Tree: a.offer().Tree,
+		Guests: a.guests.count(), Host: a.offer().Host,
 		Credential: string(supply.config.Credential), Source: supply.credential.describe(), Emulated: supply.credential.emulated,
 		Account: supply.credential.account(ctx),
 		Counts: control.Counts{
@@ -100,7 +101,7 @@ func (a *agent) notes() []string {
 	if a.env != nil { // whoever takes its port later has no secret that a client would believe in
 		return notes
 	}
-	port := int(a.offer.Plan.Backend.Port())
+	port := int(a.offer().Plan.Backend.Port())
 	if start, err := netsetup.UnprivilegedPortStart(); err == nil && port >= start {
 		notes = append(notes, fmt.Sprintf("any local user can listen on port %d when azimds is gone: net.ipv4.ip_unprivileged_port_start is %d",
 			port, start))

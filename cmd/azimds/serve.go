@@ -21,7 +21,6 @@ import (
 	"azimds/imds"
 	"azimds/imds/caller"
 	"azimds/imds/control"
-	"azimds/netsetup"
 	"azimds/netsetup/holder"
 	"azimds/systemd"
 )
@@ -169,7 +168,7 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.link.Send(holder.Message{Kind: holder.KindHello}, os.Stderr); err != nil {
 		return unlessCut(cut, err)
 	}
-	offer, listener, controlLn, err := s.takeOffer()
+	offer, listener, controlLn, outlets, err := s.takeOffer()
 	if errors.Is(err, errStoppedEarly) {
 		return nil
 	}
@@ -186,7 +185,9 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	defer a.keeper.close()
-	metadata, resolver, err := s.metadata(a, offer.Plan)
+	a.guests.known = outlets
+	defer a.guests.close()
+	metadata, resolver, err := s.metadata(a)
 	if err != nil {
 		return err
 	}
@@ -207,7 +208,10 @@ func (s *server) run(ctx context.Context) error {
 	defer quit()
 	a.endpoint = &endpoint{ctx: accepting, quit: quit, group: group, serve: served.Serve, log: s.log}
 	a.endpoint.begin(listener)
-	group.Go(func() error { return control.Serve(failing, controlLn, offer.Owner.UID, a, s.log) })
+	a.control = func(ln *net.UnixListener) {
+		group.Go(func() error { return control.Serve(failing, ln, offer.Owner.UID, a, s.log) })
+	}
+	a.control(controlLn)
 	group.Go(func() error {
 		defer a.zones.wait()
 		defer drain()
@@ -241,17 +245,14 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-// metadata assembles the metadata server of this plan.
-func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Resolver, error) {
+// metadata assembles the metadata server.
+func (s *server) metadata(a *agent) (*imds.Server, *caller.Resolver, error) {
 	resolver := caller.NewResolver()
-	dialed := caller.LocalAddr
-	if p.Mode == netsetup.IPTables {
-		dialed = caller.OriginalDst
-	}
 	m, err := imds.New(imds.Options{
-		Dialed:    dialed,
+		Dialed:    a.dialed,
 		Callers:   resolver,
 		Admit:     a.admit,
+		PassOn:    a.passOn,
 		Screen:    a.screen,
 		Describe:  a.keeper.describe,
 		Allow:     a.keeper.allow,
@@ -269,7 +270,7 @@ func (s *server) metadata(a *agent, p netsetup.Plan) (*imds.Server, *caller.Reso
 }
 
 // takeOffer waits for the holder's answer to the hello. A holder that could not start says why.
-func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, error) {
+func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, map[uint64]*holder.Outlet, error) {
 	m, files, err := s.link.Receive()
 	defer func() {
 		for _, f := range files {
@@ -278,30 +279,45 @@ func (s *server) takeOffer() (*holder.Offer, net.Listener, *net.UnixListener, er
 	}()
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, nil, nil, errHolderGone
+		err = errHolderGone
 	case err != nil:
-		return nil, nil, nil, err
 	case m.Kind == holder.KindStopped && m.Error == "":
-		return nil, nil, nil, errStoppedEarly
+		err = errStoppedEarly
 	case m.Kind == holder.KindFailed && m.Failure != nil:
-		return nil, nil, nil, m.Failure
-	case m.Kind != holder.KindOffer || m.Offer == nil || len(files) != 2:
-		return nil, nil, nil, fmt.Errorf("waiting for the listeners: the holder sent %q with %d files", m.Kind, len(files))
+		err = m.Failure
+	case m.Kind != holder.KindOffer || m.Offer == nil || len(files) != 2+len(m.Offer.Guests):
+		err = fmt.Errorf("waiting for the listeners: the holder sent %q with %d files", m.Kind, len(files))
 	}
-	endpoint, err := net.FileListener(files[0])
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("opening the endpoint's listener: %w", err)
+		return nil, nil, nil, nil, err
 	}
-	ln, err := net.FileListener(files[1])
+	endpoint, err := holder.OpenListener(files[0])
 	if err != nil {
-		return nil, nil, nil, errors.Join(fmt.Errorf("opening the control listener: %w", err), endpoint.Close())
+		return nil, nil, nil, nil, fmt.Errorf("opening the endpoint's listener: %w", err)
+	}
+	controlLn, err := openControl(files[1])
+	if err != nil {
+		return nil, nil, nil, nil, errors.Join(err, endpoint.Close())
+	}
+	outlets, err := openOutlets(m.Offer.Guests, files[2:])
+	if err != nil {
+		return nil, nil, nil, nil, errors.Join(err, endpoint.Close(), controlLn.Close())
+	}
+	return m.Offer, endpoint, controlLn, outlets, nil
+}
+
+// openControl opens the listener of the control socket, which is the holder's. The file stays the caller's to close.
+func openControl(file *os.File) (*net.UnixListener, error) {
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control listener: %w", err)
 	}
 	controlLn, ok := ln.(*net.UnixListener)
 	if !ok {
-		return nil, nil, nil, errors.Join(errors.New("opening the control listener: it is no unix socket"), endpoint.Close(), ln.Close())
+		return nil, errors.Join(errors.New("opening the control listener: it is no unix socket"), ln.Close())
 	}
-	controlLn.SetUnlinkOnClose(false) // the holder's
-	return m.Offer, endpoint, controlLn, nil
+	controlLn.SetUnlinkOnClose(false)
+	return controlLn, nil
 }
 
 // watchTether returns what is closed when the process that started this one wants it to end, or has ended.
@@ -336,6 +352,7 @@ func (s *server) awaitEnd(ctx, serving context.Context, a *agent, cut <-chan str
 	select {
 	case <-ctx.Done():
 	case <-cut:
+	case <-a.told:
 	case <-serving.Done():
 		return nil
 	}

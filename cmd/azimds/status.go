@@ -108,6 +108,12 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 		field("mode", "%s: %s", s.Mode, s.Reason)
 	}
 	field("for", "%s", servedText(s.Owner.Name, s.Owner.UID, s.Tree, s.Others))
+	if s.Host != 0 {
+		field("guest", "clients come through the azimds of process %d", s.Host)
+	}
+	if s.Guests > 0 {
+		field("guests", "%s with an azimds exec of its own", commandsText(s.Guests))
+	}
 	for i, z := range s.Zones {
 		field(first(i, "zones"), "%s", zoneText(z))
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"azimds/config"
+	"azimds/imds/caller"
 	"azimds/imds/control"
 	"azimds/netsetup/holder"
 )
@@ -47,18 +49,44 @@ func newStop() *cobra.Command {
 			if err := waitGone(ctx, processes); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "azimds has stopped; nothing is intercepted any more")
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), stoppedText(status))
 			return err
 		},
 	}
 }
 
+// stoppedText says what is so when an agent has stopped.
+func stoppedText(was control.Status) string {
+	switch {
+	case was.Host != 0:
+		return fmt.Sprintf("azimds has stopped for this command; process %d goes on", was.Host)
+	case was.Guests > 0:
+		return fmt.Sprintf("azimds has stopped; azimds exec goes on for %s", commandsText(was.Guests))
+	default:
+		return "azimds has stopped; nothing is intercepted any more"
+	}
+}
+
+// commandsText says how many commands have an azimds exec of their own.
+func commandsText(n int) string {
+	if n == 1 {
+		return "1 command"
+	}
+	return strconv.Itoa(n) + " commands"
+}
+
 // errNoServer says that there is an interception with nobody who can be asked to stop.
 var errNoServer = errors.New("nobody answers: an interception is held here, by azimds net up, and no server runs")
 
-// agentClient talks to the agent that intercepts in this network namespace, else to this user's that has an endpoint instead.
+// agentClient talks to the agent that serves this process: that of the innermost azimds exec which it is in, else the one that
+// intercepts in this network namespace, else this user's that has an endpoint instead.
 func agentClient() (*control.Client, error) {
-	return clientOf(holder.ControlSocket, holder.AloneSocket)
+	return clientOf(controlSocket, holder.AloneSocket)
+}
+
+// controlSocket is the one of the agent that intercepts for this process.
+func controlSocket() (string, error) {
+	return holder.ControlSocket(caller.Ancestors("/proc", os.Getpid())...)
 }
 
 // clientOf talks to the agent of the first socket that is there.

@@ -51,7 +51,7 @@ func (e envServer) ServeZone(ctx context.Context, ln net.Listener, z *imds.Zone)
 
 // serving is what is served on the listeners of this offer.
 func (s *server) serving(a *agent, metadata *imds.Server) (metadataServer, error) {
-	if a.offer.Plan.Mode != netsetup.None {
+	if a.offer().Plan.Mode != netsetup.None {
 		return metadata, nil
 	}
 	var err error
@@ -87,14 +87,14 @@ func (a *agent) Variables() (control.VariablesReply, error) {
 		reply.Places = append(reply.Places, control.Place{Zone: zone, Network: network, Address: at.String(), Variables: revealed(variables)})
 		return nil
 	}
-	if err := place(policy.Local, "", a.offer.Plan.Endpoint); err != nil {
+	if err := place(policy.Local, "", a.offer().Plan.Endpoint); err != nil {
 		return reply, err
 	}
 	for _, z := range a.zones.list() {
 		if z.Problem != "" || len(z.Addresses) == 0 {
 			continue
 		}
-		if err := place(z.Name, z.Network, netip.AddrPortFrom(z.Addresses[0], a.offer.Plan.Endpoint.Port())); err != nil {
+		if err := place(z.Name, z.Network, netip.AddrPortFrom(z.Addresses[0], a.offer().Plan.Endpoint.Port())); err != nil {
 			return reply, err
 		}
 	}
@@ -106,7 +106,7 @@ func (a *agent) tellVariables() error {
 	if !a.tells || a.env == nil {
 		return nil
 	}
-	variables, err := a.env.Variables(a.offer.Plan.Endpoint.String(), imds.DefaultIdentity)
+	variables, err := a.env.Variables(a.offer().Plan.Endpoint.String(), imds.DefaultIdentity)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ type Status struct {
 	Zones      []Zone     `json:"zones"`
 	Notes      []string   `json:"notes"` // what a person should know of this machine
 	Tree       int        `json:"tree,omitempty"`
+	Guests     int        `json:"guests,omitempty"`   // commands that have an agent of their own, whose clients come through this one
+	Host       int        `json:"host_pid,omitempty"` // the holder of the agent through which this one's clients come; 0: they come by itself
 	Credential string     `json:"credential"`
 	Source     string     `json:"source"` // the credential in words; of one that chooses, what was chosen
 	Emulated   bool       `json:"emulated,omitempty"`

@@ -8,6 +8,9 @@
 //   - The server is handed a listener for each bridge that the plan names and no other. The holder follows the bridges, and
 //     shuts a listener down, for the server as well, whose bridge is gone or must no longer be served, or can no longer be
 //     followed.
+//   - One holder of a network namespace, its host, has what is in the kernel. Others of the same owner's are its guests, each for one
+//     command's process tree, over a socket that root alone can connect to. When one of them cannot say whose a socket is, its
+//     connection is nobody's.
 //   - What others take from the interception the holder puts back while it lives, and says so. It names what is taken away again
 //     and again, and puts that back more and more seldom.
 //   - Nothing in the kernel changes before a janitor, a second privileged process on a lifeline pipe, has acknowledged

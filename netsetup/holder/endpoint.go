@@ -52,25 +52,50 @@ func (h *Holder) replace(ln *net.TCPListener) error {
 	return nil
 }
 
-// offer hands the listeners to a server, and from now on each new one of the endpoint, until it is detached.
+// offer hands the listeners to a server, with where guests' connections go, and from now on each new one of the endpoint, and each
+// guest, until it is detached. From the first connection on it can tell a guest's.
 func (h *Holder) offer(p *peer) error {
+	g := &h.guests
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	offer := Offer{
-		Plan: h.plan, Reason: h.reason, Owner: h.options.Owner,
-		Dir: h.state.Dir, Tree: h.options.Tree, Holder: os.Getpid(),
+	offer := h.offerLocked()
+	files := []*os.File{h.endpoint, h.control}
+	for _, v := range g.all {
+		offer.Guests, files = append(offer.Guests, v.id), append(files, v.outlet)
 	}
-	if err := p.send(Message{Kind: KindOffer, Offer: &offer}, h.endpoint, h.control); err != nil {
+	if err := p.send(Message{Kind: KindOffer, Offer: &offer}, files...); err != nil {
 		return err
 	}
-	h.to = p
+	h.to, g.to, g.told = p, p, offer.Guests
 	return nil
 }
 
 func (h *Holder) detach() {
+	h.guests.mu.Lock()
+	defer h.guests.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.to = nil
+	h.to, h.guests.to = nil, nil
+}
+
+// described is what this holder has, without guests.
+func (h *Holder) described() Offer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.offerLocked()
+}
+
+func (h *Holder) offerLocked() Offer {
+	offer := Offer{
+		Plan: h.plan, Reason: h.reason, Owner: h.options.Owner,
+		Dir: h.state.Dir, Tree: h.options.Tree, Holder: os.Getpid(),
+	}
+	if h.up != nil {
+		offer.Host = h.up.host.Holder
+	}
+	return offer
 }
 
 // prove dials ourselves after a repair, and says whether that is answered. It returns why the session has to end.

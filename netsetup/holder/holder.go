@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"azimds/netsetup"
 	"azimds/netsetup/engine"
@@ -24,6 +26,7 @@ type Options struct {
 	JanitorLog  *os.File                         // the janitor's standard error; nil discards
 	Explain     func(error) Failure              // turns a refusal into words for the person
 	InTree      func(inode uint64) (bool, error) // tells whether a socket is open in the tree
+	Mine        func(inode uint64) (bool, error) // the same, of the tree and of the server, which may be in it
 	// Find says who has a socket of this uid open that is connected from client to the endpoint; ok is false for nobody that can
 	// be found.
 	Find func(inode uint64, uid uint32, client netip.AddrPort) (who Process, ok bool)
@@ -48,6 +51,15 @@ type Holder struct {
 	control *os.File // the listener of the control socket
 	zones   zones    // the bridges, each with its listener
 	healer  healer
+	guests  guests
+	since   int64 // when it began: see Visit
+
+	up      *uplink       // to the host that this one is a guest of; nil: of none
+	past    []*uplink     // to those before, which may ask still
+	turns   int           // how many times the server was handed another endpoint
+	heir    bool          // it has taken over what the host had, whose server may accept still
+	returns time.Time     // another host than a guest may come until then
+	probing atomic.Uint64 // the inode of the socket by which it dials itself
 
 	mu       sync.Mutex // what a repair may change while a server is attached
 	plan     netsetup.Plan
@@ -55,29 +67,47 @@ type Holder struct {
 	to       *peer    // the server that is told of another one; nil is none
 }
 
+// newHolder makes a holder that has nothing yet.
+func newHolder(o Options) (*Holder, error) {
+	h := &Holder{options: o, host: netsetup.NewHost(netsetup.Options{After: o.After, Log: o.Log})}
+	h.guests.holder = h
+	var err error
+	h.since, err = sinceBoot()
+	return h, err
+}
+
 // lock makes a holder that has nothing yet but the namespace's state, locked. The caller stops it.
 func lock(o Options) (*Holder, error) {
-	state, err := LockState()
+	h, err := newHolder(o)
 	if err != nil {
 		return nil, err
 	}
-	h := &Holder{options: o, host: netsetup.NewHost(netsetup.Options{After: o.After, Log: o.Log}), state: state}
-	h.step("start", 1, "lock")
+	if err := h.lock(); err != nil {
+		return nil, err
+	}
 	return h, nil
+}
+
+func (h *Holder) lock() error {
+	state, err := LockState()
+	if err != nil {
+		return err
+	}
+	h.state = state
+	h.step("start", 1, "lock")
+	return nil
 }
 
 // start starts the janitor, takes away what a dead holder left, chooses a mode, listens and makes the host match, in that
 // order: nothing is changed before somebody watches. The caller stops the holder, also when start fails or ctx ends.
 func (h *Holder) start(ctx context.Context) error {
-	var err error
-	if h.janitor, err = startJanitor(h.options.Janitor, h.options.JanitorLog, h.state); err != nil {
+	if err := h.startJanitor(); err != nil {
 		return err
 	}
-	go h.janitor.watch()
 	ctx, cancel := h.watched(ctx)
 	defer cancel()
 	h.step("start", 2, "janitor")
-	err = h.intercept(ctx)
+	err := h.intercept(ctx)
 	cause := context.Cause(ctx)
 	switch {
 	case cause == nil || errors.Is(err, cause):
@@ -87,6 +117,33 @@ func (h *Holder) start(ctx context.Context) error {
 	default: // why it was given up, then what was
 		return fmt.Errorf("%w: %w", cause, err)
 	}
+}
+
+func (h *Holder) startJanitor() error {
+	var err error
+	if h.janitor, err = startJanitor(h.options.Janitor, h.options.JanitorLog, h.state); err != nil {
+		return err
+	}
+	go h.janitor.watch()
+	return nil
+}
+
+// guard starts the janitor and waits until it watches.
+func (h *Holder) guard(ctx context.Context) error {
+	if err := h.startJanitor(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, takeLimit, os.ErrDeadlineExceeded)
+	defer cancel()
+	return h.janitor.awaitWatch(ctx)
+}
+
+// lost is closed when the janitor has ended; nil where there is none.
+func (h *Holder) lost() <-chan struct{} {
+	if h.janitor == nil {
+		return nil
+	}
+	return h.janitor.gone
 }
 
 func (h *Holder) intercept(ctx context.Context) error {
@@ -111,6 +168,9 @@ func (h *Holder) intercept(ctx context.Context) error {
 		return err
 	}
 	if err := h.listen(ctx); err != nil {
+		return err
+	}
+	if err := h.guests.start(h); err != nil {
 		return err
 	}
 	if err := h.zones.start(ctx, h.plan, h.options); err != nil {
@@ -139,13 +199,14 @@ func (h *Holder) begin(ctx context.Context, bridges []string) error {
 	return h.choose(ctx, bridges)
 }
 
-// watched is ctx as long as the janitor lives.
+// watched is ctx as long as the janitor lives, if there is one.
 func (h *Holder) watched(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	janitor, lost := h.janitor, h.lost()
 	go func() {
 		select {
-		case <-h.janitor.gone:
-			cancel(h.janitor.err)
+		case <-lost:
+			cancel(janitor.err)
 		case <-ctx.Done():
 		}
 	}()
@@ -202,15 +263,7 @@ func (h *Holder) listen(ctx context.Context) error {
 			return err
 		}
 	}
-	control, err := h.state.Listen("unix", controlFile, h.options.Owner)
-	if err != nil {
-		return err
-	}
-	defer control.Close()
-	if h.control, err = control.File(); err != nil {
-		return fmt.Errorf("keeping the control listener: %w", err)
-	}
-	return nil
+	return h.openControl()
 }
 
 func (h *Holder) step(phase string, n int, name string) {
@@ -223,6 +276,9 @@ func (h *Holder) step(phase string, n int, name string) {
 // past errors, and past the end of ctx under netsetup's own deadline. When the plan cannot be taken down, the janitor is
 // not dismissed but cut off: it then tries in turn.
 func (h *Holder) stop(ctx context.Context) error {
+	if h.up != nil && !h.heir {
+		return h.part()
+	}
 	var err error
 	h.healer.stop()
 	if !h.plan.IsZero() {
@@ -230,6 +286,8 @@ func (h *Holder) stop(ctx context.Context) error {
 	}
 	h.step("stop", 1, "down")
 	h.zones.stop()
+	h.guests.stop()
+	err = errors.Join(err, h.depart())
 	for _, f := range []*os.File{h.endpoint, h.control} {
 		if f != nil {
 			err = errors.Join(err, f.Close())
@@ -250,6 +308,9 @@ func (h *Holder) stop(ctx context.Context) error {
 // itself through the interception as the owner, says ready, and answers what is asked. It returns why it ended: errStopAsked,
 // errServerGone, the cause of ctx's end, the janitor's death or a failed check.
 func (h *Holder) attend(ctx context.Context, p *peer) error {
+	if h.up == nil {
+		h.guests.awaitKnown(ctx)
+	}
 	if err := h.offer(p); err != nil {
 		return err
 	}
@@ -261,17 +322,24 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 		return err
 	}
 	defer h.zones.detach()
-	if err := h.dialSelf(ctx, p); err != nil {
+	if err := h.arrive(ctx, p, nil); err != nil {
 		return err
 	}
 	if err := p.send(Message{Kind: KindReady}); err != nil {
 		return err
 	}
 	h.step("start", 7, "ready")
+	h.guests.note(h.guests.offered()...)
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-h.lost():
+			return h.janitor.err
+		case e, open := <-h.up.told():
+			if err := h.heed(ctx, p, e, open); err != nil {
+				return err
+			}
 		case <-h.healer.proof:
 			if err := h.prove(ctx, p); err != nil {
 				return err
@@ -284,10 +352,24 @@ func (h *Holder) attend(ctx context.Context, p *peer) error {
 			if m.Kind == KindAsk && m.Inode == 0 && h.healer.lend(func() { p.tell(h.options.Log, h.answer(ctx, m)) }) {
 				continue
 			}
-			if err := p.send(h.answer(ctx, m)); err != nil {
+			if err := h.reply(ctx, p, m); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// reply answers what a server asks, or takes note of what it says of guests.
+func (h *Holder) reply(ctx context.Context, p *peer, m Message) error {
+	switch m.Kind {
+	case KindGuest:
+		h.guests.note(m.Guest)
+		return nil
+	case KindWhose:
+		h.guests.answer(ctx, p, m)
+		return nil
+	default:
+		return p.send(h.answer(ctx, m))
 	}
 }
 

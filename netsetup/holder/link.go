@@ -14,10 +14,10 @@ import (
 )
 
 // Bounds of one message: JSON that describes a plan and a report stays far below the first, and no message carries more
-// descriptors than an offer does.
+// descriptors than an offer does, to a server that has guests.
 const (
 	maxMessage = 64 << 10
-	maxFiles   = 4
+	maxFiles   = 2 + maxGuests
 )
 
 // sendLimit bounds one Send. A peer reads at all times; one that has not read for so long will not, and must not keep a

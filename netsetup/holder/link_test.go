@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,7 +133,7 @@ func TestLinkRefusesWhatIsNoMessage(t *testing.T) {
 		{"two objects", write(`{"kind":"hello"}{"kind":"stop"}`), "decoding a message: invalid character"},
 		{"too long", write(`{"kind":"hello"}` + strings.Repeat(" ", maxMessage)), "it is longer than any that is sent"},
 		{"too many files", func(from *Link) error {
-			return from.Send(Message{Kind: KindHello}, os.Stderr, os.Stderr, os.Stderr, os.Stderr, os.Stderr, os.Stderr)
+			return from.Send(Message{Kind: KindHello}, slices.Repeat([]*os.File{os.Stderr}, maxFiles+2)...)
 		}, "it is longer than any that is sent"},
 		{"no JSON, with files", func(from *Link) error { return withFile(from, []byte("hello")) }, "decoding a message: invalid character"},
 		{"nothing, with files", func(from *Link) error { return withFile(from, nil) }, "EOF"},

@@ -75,6 +75,7 @@ func options(t *testing.T, janitor string) Options {
 		Janitor: []string{"/usr/bin/env", roleVariable + "=" + janitor, "GORACE=atexit_sleep_ms=0", "/proc/" + fmt.Sprint(os.Getpid()) + "/exe"},
 		Explain: func(err error) Failure { return Failure{Message: err.Error(), Exit: 1} },
 		InTree:  func(inode uint64) (bool, error) { return inode == 4711, nil },
+		Mine:    func(inode uint64) (bool, error) { return inode == 4711, nil },
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

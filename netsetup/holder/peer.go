@@ -23,24 +23,26 @@ type peer struct {
 	link *Link
 	in   chan Message
 	done chan struct{}
-	// cancel ends what is under way for the server, and the reader when nobody takes what it has read.
-	cancel context.CancelCauseFunc
+	// cancel ends what is under way for the server.
+	cancel  context.CancelCauseFunc
+	closing chan struct{} // closed when nobody takes what is read any more
 }
 
 // follow starts reading from link. The context it returns ends, with a cause, when the link does: whatever is under way
 // for a server that has died is given up.
 func follow(ctx context.Context, link *Link) (context.Context, *peer) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &peer{link: link, in: make(chan Message, 16), done: make(chan struct{}), cancel: cancel}
+	p := &peer{link: link, in: make(chan Message, 16), done: make(chan struct{}), cancel: cancel, closing: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		cancel(p.read(ctx))
+		cancel(p.read())
 	}()
 	return ctx, p
 }
 
-// read passes messages on until the link ends. A server sends few: one that floods waits.
-func (p *peer) read(ctx context.Context) error {
+// read passes messages on until the link ends, also when there is nothing more to do for the server: it may have to be asked
+// to stop. A server sends few: one that floods waits.
+func (p *peer) read() error {
 	for {
 		m, files, err := p.link.Receive()
 		closeAll(files) // a server has none to give
@@ -52,8 +54,8 @@ func (p *peer) read(ctx context.Context) error {
 		}
 		select {
 		case p.in <- m:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-p.closing:
+			return errServerGone
 		}
 	}
 }
@@ -90,6 +92,7 @@ func (p *peer) tell(log *slog.Logger, m Message, files ...*os.File) {
 // close ends the link and waits for the reader.
 func (p *peer) close() error {
 	p.cancel(nil)
+	close(p.closing)
 	err := p.link.Close()
 	<-p.done
 	return err

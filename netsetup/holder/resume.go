@@ -125,6 +125,13 @@ func same(a, b bequest) bool {
 func (h *Holder) leave() error {
 	h.healer.stop()
 	h.zones.stop()
+	h.guests.leave()
+	for _, v := range h.guests.living() {
+		if err := v.link.Send(Message{Kind: KindLeave}); err != nil {
+			h.options.Log.Debug("telling a guest", "error", err)
+		}
+	}
+	h.guests.stop()
 	err := h.bequeath()
 	for _, f := range []*os.File{h.endpoint, h.control} {
 		err = errors.Join(err, f.Close())

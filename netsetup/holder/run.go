@@ -52,11 +52,22 @@ func hello(ctx context.Context, link *Link, adopt func(*os.File) error) error {
 
 // session holds for one server. inner is ctx as long as the server lives.
 func session(ctx, inner context.Context, p *peer, o Options) error {
-	h, err := lock(o)
-	if err != nil {
-		return p.fail(o, err)
+	h, err := newHolder(o)
+	if err == nil {
+		err = h.enter(inner)
 	}
-	if err := h.start(inner); err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		p.tell(o.Log, Message{Kind: KindStopped})
+		return unlessEnded(ctx, err)
+	case err != nil:
+		return p.fail(o, err)
+	case h.up != nil:
+		err = h.openControl()
+	default:
+		err = h.start(inner)
+	}
+	if err != nil {
 		return h.finish(ctx, p, err)
 	}
 	return h.finish(ctx, p, h.attend(inner, p))
@@ -65,13 +76,20 @@ func session(ctx, inner context.Context, p *peer, o Options) error {
 // finish takes everything down and then tells the server, which may be nil, that it is down: because that was asked for,
 // or why it had to be.
 func (h *Holder) finish(ctx context.Context, p *peer, end error) error {
+	cause := end
 	if errors.Is(end, errStopAsked) {
 		end = nil
 	}
 	end = unlessEnded(ctx, end)
 	stop := h.stop
-	if ctx.Err() != nil && h.restarts(ctx) {
+	switch {
+	case ctx.Err() != nil && h.restarts(ctx):
 		stop = func(context.Context) error { return h.leave() }
+	case h.lodges():
+		h.settle(ctx, p, cause)
+		if h.handOver(ctx) {
+			stop = func(context.Context) error { return h.ended() }
+		}
 	}
 	stopErr := stop(ctx)
 	switch {
@@ -155,7 +173,7 @@ func Hold(ctx context.Context, o Options, ready func(*Holder)) error {
 		if inner.Err() != nil {
 			return errors.Join(h.finish(ctx, p, context.Cause(inner)), p.close())
 		}
-		h.part(p, end)
+		h.release(p, end)
 	}
 }
 
@@ -177,8 +195,8 @@ func (h *Holder) greet(ctx context.Context, link *Link) error {
 	return nil
 }
 
-// part lets one server go; the interception stays.
-func (h *Holder) part(p *peer, end error) {
+// release lets one server go; the interception stays.
+func (h *Holder) release(p *peer, end error) {
 	switch {
 	case errors.Is(end, errStopAsked):
 		p.tell(h.options.Log, Message{Kind: KindStopped})

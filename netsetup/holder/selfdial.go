@@ -36,10 +36,16 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 		return err
 	}
 	defer probe.file.Close()
+	h.probing.Store(probe.inode)
+	defer h.probing.Store(0)
 	if err := p.send(Message{Kind: KindCheck, Inode: probe.inode}); err != nil {
 		return err
 	}
-	if _, err := h.await(ctx, p, KindExpect); err != nil {
+	var late []Kind
+	if h.turns > 0 { // the connection before may have come only now
+		late = append(late, KindSeen)
+	}
+	if _, err := h.await(ctx, p, KindExpect, late...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -67,23 +73,35 @@ func (h *Holder) dialSelf(ctx context.Context, p *peer) error {
 }
 
 // await waits for a message of the kind wanted and answers what the server asks meanwhile: it has the listeners, and a
-// client's connection can be before ours. What may come late, of a connection that was given up before, is passed by.
+// client's connection can be before ours. What may come late, of a connection that was given up before, is passed by. The end of a
+// guest's host is [errHostGone].
 func (h *Holder) await(ctx context.Context, p *peer, want Kind, late ...Kind) (Message, error) {
 	for {
-		m, err := p.next(ctx)
+		var m Message
+		select {
+		case m = <-p.in:
+		case <-ctx.Done():
+			return Message{}, context.Cause(ctx)
+		case e, open := <-h.up.told():
+			if !open && !h.heir {
+				return Message{}, errHostGone
+			}
+			if err := h.heed(ctx, p, e, open); err != nil {
+				return Message{}, err
+			}
+			continue
+		}
 		switch {
-		case err != nil:
-			return Message{}, err
 		case m.Kind == want:
 			return m, nil
 		case slices.Contains(late, m.Kind):
 			continue
 		case m.Kind == KindStop:
 			return Message{}, errStopAsked
-		case m.Kind != KindAsk && m.Kind != KindFind:
+		case !slices.Contains([]Kind{KindAsk, KindFind, KindGuest, KindWhose}, m.Kind):
 			return Message{}, fmt.Errorf("waiting for message %q: the server sent %q", want, m.Kind)
 		}
-		if err := p.send(h.answer(ctx, m)); err != nil {
+		if err := h.reply(ctx, p, m); err != nil {
 			return Message{}, err
 		}
 	}

@@ -1,11 +1,14 @@
 package holder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
 	"os"
+	"sync"
+	"syscall"
 	"testing"
 
 	"azimds/netsetup"
@@ -19,6 +22,13 @@ type fakeServer struct {
 	offer    Offer
 	endpoint net.Listener
 	control  net.Listener
+	name     string // what it calls itself; "" as the real service does
+
+	mu       sync.Mutex
+	outlets  map[uint64]*Outlet // where guests' connections go
+	asks     map[uint64]chan Message
+	requests chan struct{} // has one in it when a request was answered
+	follows  bool          // what the holder answers is looked for
 }
 
 // run is a holder under test with its fake server.
@@ -36,7 +46,7 @@ func startRun(t *testing.T, ns *netns.NS, o Options) *run {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &run{fakeServer: &fakeServer{t: t, link: open(t, theirs)}, cancel: cancel, ended: make(chan error, 1)}
+	r := &run{fakeServer: &fakeServer{t: t, link: open(t, theirs), requests: make(chan struct{}, 1)}, cancel: cancel, ended: make(chan error, 1)}
 	link := open(t, ours)
 	go func() { r.ended <- ns.Do(func() error { return Run(ctx, link, o) }) }()
 	return r
@@ -71,18 +81,30 @@ func (s *fakeServer) receive(want Kind) Message {
 		s.t.Fatalf("received %+v, want a message %q", m, want)
 	}
 	if want == KindOffer {
-		if len(files) != 2 || m.Offer == nil {
-			s.t.Fatalf("received offer %+v with %d files, want 2", m.Offer, len(files))
-		}
-		s.offer = *m.Offer
-		s.endpoint, s.control = s.listener(files[0]), s.listener(files[1])
+		s.accept(m, files)
 	}
 	return m
 }
 
+// accept takes what an offer brings.
+func (s *fakeServer) accept(m Message, files []*os.File) {
+	s.t.Helper()
+	if m.Offer == nil || len(files) != 2+len(m.Offer.Guests) {
+		s.t.Fatalf("received offer %+v with %d files", m.Offer, len(files))
+	}
+	s.offer = *m.Offer
+	s.endpoint, s.control = s.listener(files[0]), s.listener(files[1])
+	for i, id := range m.Offer.Guests {
+		s.lodge(id, files[2+i])
+	}
+}
+
 func (s *fakeServer) listener(file *os.File) net.Listener {
 	s.t.Helper()
-	ln, err := net.FileListener(file)
+	ln, err := OpenListener(file)
+	if domain, _ := domainOf(file); domain == syscall.AF_UNIX && accepts(s.t, file) {
+		ln, err = net.FileListener(file)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -104,8 +126,12 @@ func (s *fakeServer) answer(status int, name string, seen Message) {
 		}
 		w.Header().Set("Server", name)
 		w.WriteHeader(status)
+		select {
+		case s.requests <- struct{}{}:
+		default:
+		}
 	})
-	endpoint := s.endpoint
+	endpoint := passing{s.endpoint, s}
 	ended := make(chan error, 1)
 	go func() { ended <- http.Serve(endpoint, handler) }()
 	s.t.Cleanup(func() {
@@ -121,10 +147,13 @@ func (s *fakeServer) check() {
 	s.t.Helper()
 	s.receive(KindOffer)
 	s.receive(KindCheck)
-	s.answer(http.StatusBadRequest, "IMDS/150.870.65.2010", Message{Kind: KindSeen, UID: s.offer.Owner.UID})
+	s.answer(http.StatusBadRequest, s.called(), Message{Kind: KindSeen, UID: s.offer.Owner.UID})
 	s.send(Message{Kind: KindExpect})
 	s.receive(KindReady)
 }
+
+// called is what it calls itself.
+func (s *fakeServer) called() string { return cmp.Or(s.name, "IMDS/150.870.65.2010") }
 
 // leave lets go of everything that a server has.
 func (s *fakeServer) leave() {

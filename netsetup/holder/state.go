@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"azimds/netsetup"
 )
 
 // The files of an instance's state folder.
@@ -19,15 +21,18 @@ const (
 	lockFile    = "lock"         // flock(2)ed by the living holder, with its pid
 	controlFile = "control.sock" // the server's control socket, the owner's
 	attachFile  = "holder.sock"  // where a server that was not started by the holder asks for its listeners
+	guestFile   = "guest.sock"   // where another holder asks to be a guest; root's alone
 )
 
 // Root of all state. Interception is per network namespace and /run is not, so a folder is named after the namespace.
 const runDir = "/run/azimds"
 
-// LockedError says that another holder lives in this network namespace.
+// LockedError says that another holder lives in this network namespace, and where that is so, why this one cannot be its guest.
 type LockedError struct {
-	PID int // 0 when it could not be read
-	Dir string
+	PID   int // 0 when it could not be read
+	Dir   string
+	Owner *Owner        // whom that one serves, where it is another user
+	Mode  netsetup.Mode // which that one has, where another was asked for
 }
 
 func (e *LockedError) Error() string {
@@ -47,10 +52,20 @@ func Dir() (string, error) {
 	return filepath.Join(runDir, strconv.FormatUint(inode, 10), "default"), nil
 }
 
-// ControlSocket is where the server of the calling process's network namespace listens for its owner.
-func ControlSocket() (string, error) {
+// ControlSocket is where a server of the calling process's network namespace listens for its owner: the one that serves what
+// descends from the first of these processes of which there is one, else the one that serves whoever is in no such tree.
+func ControlSocket(ancestors ...int) (string, error) {
 	dir, err := Dir()
-	return filepath.Join(dir, controlFile), err
+	if err != nil {
+		return "", err
+	}
+	for _, pid := range ancestors {
+		path := filepath.Join(dir, treeSocket(pid))
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return filepath.Join(dir, controlFile), nil
 }
 
 // AttachSocket is where the holder of the calling process's network namespace listens for a server.
@@ -235,6 +250,27 @@ func groupFor(owner Owner) int {
 	return int(owner.GID)
 }
 
+// discard removes a file of the folder, if it is there.
+func (s *State) discard(name string) error {
+	if err := os.Remove(filepath.Join(s.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing a socket: %w", err)
+	}
+	return nil
+}
+
+// alias gives a file of the folder another name, too.
+func (s *State) alias(file, name string) error {
+	hidden := filepath.Join(s.Dir, name+".new")
+	err := errors.Join(s.discard(name+".new"), os.Symlink(file, hidden))
+	if err == nil {
+		err = os.Rename(hidden, filepath.Join(s.Dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("naming a socket: %w", err)
+	}
+	return nil
+}
+
 // Remove takes the folder away, with all that is in it, unless the other one of holder and janitor did, and releases the
 // lock. Only who has made sure that nothing of ours is left in the kernel may call it.
 func (s *State) Remove() error {
@@ -264,8 +300,13 @@ func (s *State) ours() bool {
 	return err == nil && os.SameFile(held, named)
 }
 
-// Release lets go of the lock and leaves the folder.
-func (s *State) Release() error { return s.lock.Close() }
+// Release lets go of the lock, where it has it, and leaves the folder.
+func (s *State) Release() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
 
 // removeState removes the state folder dir, the lock last, and its parents as far as they are empty. What is not there is
 // not missed. The caller has the lock: from the moment in which that has lost its name, the folder may be the next

@@ -260,7 +260,7 @@ func TestPaths(t *testing.T) {
 	ns := netns.New(t)
 	err := ns.Do(func() error {
 		for want, path := range map[string]func() (string, error){
-			"default": Dir, "default/control.sock": ControlSocket, "default/holder.sock": AttachSocket,
+			"default": Dir, "default/control.sock": func() (string, error) { return ControlSocket(1, 2) }, "default/holder.sock": AttachSocket,
 		} {
 			got, err := path()
 			if err != nil {

@@ -105,7 +105,7 @@ func hears(t *testing.T, ns *netns.NS) (word string) {
 func (s *fakeServer) ready() {
 	s.t.Helper()
 	s.receive(KindCheck)
-	s.answer(400, "IMDS/150.870.65.2010", Message{Kind: KindSeen, UID: s.offer.Owner.UID})
+	s.answer(400, s.called(), Message{Kind: KindSeen, UID: s.offer.Owner.UID})
 	s.send(Message{Kind: KindExpect})
 	s.receive(KindReady)
 }
