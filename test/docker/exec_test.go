@@ -1,9 +1,12 @@
 package docker
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -72,4 +75,51 @@ func TestRunDetachedInAContainer(t *testing.T) {
 	if now := e.Docker("top", id); len(strings.Split(now, "\n")) != len(strings.Split(alone, "\n")) {
 		t.Errorf("processes before:\n%s\nand after azimds stop:\n%s", alone, now)
 	}
+}
+
+// Two commands of azimds exec side by side in one container have tokens of their own identity each, also once the first has ended.
+func TestTwoExecInAContainer(t *testing.T) {
+	e := Start(t)
+	e.Import("idle", map[string]string{
+		"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go"), "/puppet": filepath.Join(bin, "puppet"),
+	}, `ENTRYPOINT ["/puppet"]`)
+	id := e.Run("--interactive", "--cap-add", "NET_ADMIN", "idle")
+	e.Await(id, "{{.State.Status}}", "running")
+	alone := e.Docker("top", id)
+	const first, second = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
+	var all sync.WaitGroup
+	ask := func(client string, count int) {
+		all.Go(func() {
+			out, err := e.run(nil, append(append([]string{"exec", "--env", "AZIMDS_EMULATED_CLIENT_ID=" + client, id, "/azimds", "exec",
+				"--credential", "emulated", "--user", "65532", "--"}, sdk...), "--count", strconv.Itoa(count))...)
+			got := tokens(out)
+			if err != nil || len(got) != count {
+				t.Errorf("%s: %d tokens of %d, %v:\n%s", client, len(got), count, err, out)
+			}
+			for _, text := range got {
+				if !strings.Contains(text, `"appid":"`+client+`"`) {
+					t.Errorf("%s has a token of another identity: %s", client, text)
+				}
+			}
+		})
+	}
+	ask(first, 20)
+	ask(second, 200)
+	all.Wait()
+	if now := e.Docker("top", id); len(strings.Split(now, "\n")) != len(strings.Split(alone, "\n")) {
+		t.Errorf("processes before:\n%s\nand after both:\n%s", alone, now)
+	}
+}
+
+// tokens are the claims of all tokens in what an SDK's client has printed.
+func tokens(out string) []string {
+	var all []string
+	for line := range strings.Lines(out) {
+		_, rest, ok := strings.Cut(token(line), ".")
+		body, _, _ := strings.Cut(rest, ".")
+		if claims, err := base64.RawURLEncoding.DecodeString(body); ok && err == nil {
+			all = append(all, string(claims))
+		}
+	}
+	return all
 }
