@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"azimds/test/agent"
 	"azimds/test/netns"
@@ -30,7 +32,7 @@ mkdir "$1/upper" "$1/work" "$1/containers"
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" azimds /etc
 mount -t tmpfs -o mode=755 azimds /run
 mkdir -p /etc/containers /var/lib/containers
-printf '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n' >/etc/containers/containers.conf # no more than the test has
+printf '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n[network]\nnetwork_backend="netavark"\n' >/etc/containers/containers.conf # no more than the test has
 mount --bind "$1/containers" /var/lib/containers
 echo up
 exec cat
@@ -178,4 +180,53 @@ func TestPodman(t *testing.T) {
 		t.Errorf("azimds zones ended with %d:\n%s", code, out)
 	}
 	a.Stop()
+}
+
+// With Podman as with Docker, azimds's image is a sidecar: a container that shares its network is served where the uid of who asks is
+// named, and else refused.
+func TestPodmanSidecar(t *testing.T) {
+	p := startPodman(t)
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	loaded := p.must(nil, "load", "--input", filepath.Join(images, "azimds.oci.tar"))
+	p.must(archive(t, map[string]string{"client": filepath.Join(bin, "client-go"), "puppet": filepath.Join(bin, "puppet")}), "import", "-", sdkImage)
+	const image = "docker.io/library/azimds:" + imageVersion // what the index says; of two machines' it takes this one's
+	if !strings.Contains(loaded, image) {
+		t.Fatalf("podman load says %q", loaded)
+	}
+	for name, tt := range map[string]struct {
+		users string // who is named
+		uid   int
+		want  string
+	}{
+		"named":         {strconv.Itoa(appUID), appUID, "token"},
+		"another-named": {strconv.Itoa(appUID), appUID + 1, "reset"},
+		"nobody-named":  {"", appUID, "reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.must(nil, "run", "--detach", "--cgroup-parent", "/"+p.group, "--name", name, "--cap-add", "NET_ADMIN",
+				"--env", "AZIMDS_CREDENTIAL=emulated", "--env", "AZIMDS_CALLERS_USERS="+tt.users, image)
+			for deadline := time.Now().Add(agent.Patience); ; time.Sleep(50 * time.Millisecond) {
+				out, err := p.run(nil, "exec", name, "/usr/bin/azimds", "status", "--quiet")
+				if err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("the sidecar is not ready: %s", out)
+				}
+			}
+			out, err := p.run([]byte(ask), "run", "--rm", "--interactive", "--cgroup-parent", "/"+p.group, "--network", "container:"+name,
+				"--user", strconv.Itoa(tt.uid), sdkImage, "/puppet")
+			if err != nil || !strings.HasSuffix(strings.TrimSpace(out), tt.want) {
+				t.Errorf("uid %d got %q, %v, want %s\n%s", tt.uid, out, err, tt.want, p.must(nil, "logs", name))
+			}
+			if tt.want == "token" {
+				if out := p.container("container:"+name, append([]string{"--user", strconv.Itoa(tt.uid), sdkImage}, sdk...)...); token(out) == "" {
+					t.Errorf("the SDK has no token:\n%s", out)
+				}
+			}
+			p.must(nil, "stop", name)
+		})
+	}
 }
