@@ -11,13 +11,13 @@ loginctl enable-linger owner
 as_owner() { systemd-run --quiet --wait --pipe --user -M owner@ "$@" </dev/null; }
 tar -C image -cf /tmp/image.tar .
 as_owner podman import /tmp/image.tar ask 2>&1
-as_owner -p KillMode=process podman run -d --name relayed --network slirp4netns:allow_host_loopback=true ask /ask wait 2>&1
+as_owner -p KillMode=process podman run -d --name relayed --network slirp4netns:allow_host_loopback=true --add-host host.docker.internal:10.0.2.2 ask /ask wait 2>&1
 try() { # NAME FLAGS
 	name=$1
 	shift
 	systemd-run --quiet --user -M owner@ --unit "azimds-$name" /vm/azimds run --endpoint app-service --credential emulated "$@" </dev/null
 	until as_owner /vm/azimds env --shell docker >/tmp/variables 2>/dev/null; do sleep 0.5; done
-	sed 's#//[^:/]*:#//10.0.2.2:#' /tmp/variables >"/tmp/$name"
+	sed 's#//[^:/]*:#//host.docker.internal:#' /tmp/variables >"/tmp/$name"
 	sed 's/^IDENTITY_HEADER=.*/IDENTITY_HEADER=wrong/' "/tmp/$name" >/tmp/wrong
 	chmod 644 "/tmp/$name" /tmp/wrong
 	echo "got $name: $(as_owner podman exec --env-file "/tmp/$name" relayed /ask endpoint)"
