@@ -148,6 +148,7 @@ func rendezvous(t *testing.T, said *agent.Text, pipe string, how int) {
 func TestExecExitCodes(t *testing.T) {
 	netns.Root(t)
 	ns := netns.New(t)
+	before := state(t, ns)
 	notExecutable := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(notExecutable, []byte("no program"), 0o644); err != nil {
 		t.Fatal(err)
@@ -168,6 +169,7 @@ func TestExecExitCodes(t *testing.T) {
 			if code != c.want {
 				t.Errorf("exec %q ended with %d, want %d:\n%s", c.args, code, c.want, out)
 			}
+			same(t, before, state(t, ns))
 		})
 	}
 	t.Run("azimds", func(t *testing.T) {
