@@ -22,6 +22,17 @@ func importSDK(e *Engine) {
 	e.Import(sdkImage, map[string]string{"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go")})
 }
 
+// idle starts a container with NET_ADMIN that waits, with azimds and the SDK's client in it. It returns its id, and what runs in it.
+func idle(e *Engine) (id, top string) {
+	e.t.Helper()
+	e.Import("idle", map[string]string{
+		"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go"), "/puppet": filepath.Join(bin, "puppet"),
+	}, `ENTRYPOINT ["/puppet"]`)
+	id = e.Run("--interactive", "--cap-add", "NET_ADMIN", "idle")
+	e.Await(id, "{{.State.Status}}", "running")
+	return id, e.Docker("top", id)
+}
+
 // token is the token in what an SDK's client has printed, else "".
 func token(out string) string {
 	for line := range strings.Lines(out) {
@@ -54,12 +65,7 @@ func TestExecInAContainer(t *testing.T) {
 // Around several steps of a container that goes on, azimds runs detached, and leaves no process when it is stopped.
 func TestRunDetachedInAContainer(t *testing.T) {
 	e := Start(t)
-	e.Import("idle", map[string]string{
-		"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go"), "/puppet": filepath.Join(bin, "puppet"),
-	}, `ENTRYPOINT ["/puppet"]`)
-	id := e.Run("--interactive", "--cap-add", "NET_ADMIN", "idle")
-	e.Await(id, "{{.State.Status}}", "running")
-	alone := e.Docker("top", id)
+	id, alone := idle(e)
 	if out := e.Docker("exec", id, "/azimds", "run", "--detach", "--credential", "emulated"); !strings.Contains(out, "azimds stop") {
 		t.Errorf("run --detach says %q", out)
 	}
@@ -80,12 +86,7 @@ func TestRunDetachedInAContainer(t *testing.T) {
 // Two commands of azimds exec side by side in one container have tokens of their own identity each, also once the first has ended.
 func TestTwoExecInAContainer(t *testing.T) {
 	e := Start(t)
-	e.Import("idle", map[string]string{
-		"/azimds": filepath.Join(bin, "azimds"), "/client": filepath.Join(bin, "client-go"), "/puppet": filepath.Join(bin, "puppet"),
-	}, `ENTRYPOINT ["/puppet"]`)
-	id := e.Run("--interactive", "--cap-add", "NET_ADMIN", "idle")
-	e.Await(id, "{{.State.Status}}", "running")
-	alone := e.Docker("top", id)
+	id, alone := idle(e)
 	const first, second = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 	var all sync.WaitGroup
 	ask := func(client string, count int) {

@@ -52,5 +52,6 @@ func TestDevContainerFeature(t *testing.T) {
 	bare := e.Run("--interactive", "dev", "/puppet")
 	e.Await(bare, "{{.State.Status}}", "running")
 	e.AwaitLog(bare, "NET_ADMIN")
+	e.AwaitLog(bare, "azimds does not run")
 	e.Await(bare, "{{.State.Status}}", "running")
 }

@@ -23,7 +23,8 @@ cp "$here/azimds" /usr/local/bin/azimds
 cat >/usr/local/share/azimds/start <<SCRIPT
 #!/bin/sh
 # Starts azimds, and then what the container is for, also where azimds could not be started: it has said why.
-/usr/local/bin/azimds run --detach --credential $credential --user $owner || true
+/usr/local/bin/azimds run --detach --credential $credential --user $owner ||
+	echo "azimds does not run, for the reason above: programs in this container find no managed identity" >&2
 exec "\$@"
 SCRIPT
 chmod 755 /usr/local/bin/azimds /usr/local/share/azimds/start
